@@ -1,0 +1,143 @@
+"""Reads a Hugging Face checkpoint folder: configuration by transformers, weights from safetensors only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from
+from model.embedded.rope import RotaryTable, inverse_frequencies
+from model.engine import ModelError
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""The `model_type`s whose forward pass `model.embedded.decoder` is."""
+
+Progress = Callable[[str, int], None]
+
+
+def read_config(folder: Path) -> Any:
+    """The folder's transformers configuration; raises `ModelError` when it is not one this engine runs."""
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}; set `model` to a Hugging Face checkpoint folder.")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json; set `model` to a Hugging Face checkpoint folder.")
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds, all of them about the file
+        raise ModelError(f"{folder / 'config.json'} cannot be read ({_first_line(error)}).") from error
+    if config.model_type not in FAMILIES:
+        raise ModelError(
+            f"The embedded engine runs {', '.join(FAMILIES)} models, and {folder} holds a '{config.model_type}' one."
+        )
+    if getattr(config, "hidden_act", "silu") != "silu":
+        raise ModelError(f"The embedded engine knows the silu activation only, and this model has {config.hidden_act}.")
+    return config
+
+
+def load_decoder(folder: Path, *, dtype: torch.dtype, max_context: int | None, progress: Progress) -> Decoder:
+    """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
+    config = read_config(folder)
+    sizes = decoder_config(config, dtype, max_context)
+    frequencies = inverse_frequencies(sizes.head_dim, config.rope_parameters)
+    with ExitStack() as stack:
+        tensor = _open_weights(folder, dtype, stack)
+        try:
+            layers = []
+            for index in range(sizes.num_layers):
+                layers.append(layer_from(tensor, index))
+                progress("Loading the model", 100 * (index + 1) // (sizes.num_layers + 1))
+            embedding, norm = _needed(tensor, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
+            head = embedding if config.tie_word_embeddings else _needed(tensor, "lm_head.weight")
+        except KeyError as error:
+            raise ModelError(f"The weights in {folder} lack {error.args[0]}; download the model again.") from error
+        if not _shapes_fit(sizes, embedding, layers):
+            raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
+    return Decoder(sizes, RotaryTable(frequencies, sizes.max_positions), embedding, layers, norm, head)
+
+
+def decoder_config(config: Any, dtype: torch.dtype, max_context: int | None) -> DecoderConfig:
+    """Our sizes from a transformers configuration."""
+    heads = config.num_attention_heads
+    limits = [config.max_position_embeddings, max_context, _sliding_window(config)]
+    return DecoderConfig(
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        num_heads=heads,
+        num_kv_heads=config.num_key_value_heads or heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        rms_norm_eps=config.rms_norm_eps,
+        max_positions=min(limit for limit in limits if limit),
+        dtype=dtype,
+    )
+
+
+def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:
+    """Whether the weights have the shapes that the configuration promises."""
+    width, attention = sizes.hidden_size, sizes.num_heads * sizes.head_dim
+    projected = attention + 2 * sizes.num_kv_heads * sizes.head_dim
+    return embedding.shape[1] == width and all(
+        layer.qkv.shape == (projected, width)
+        and layer.output.shape == (width, attention)
+        and layer.gate_up.shape == (2 * layer.down.shape[1], width)
+        and layer.down.shape[0] == width
+        for layer in layers
+    )
+
+
+def best_dtype(name: str) -> torch.dtype:
+    """ "auto" is bfloat16 where the processor multiplies it natively, else float32."""
+    if name == "auto":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def _sliding_window(config: Any) -> int | None:
+    """The window of sliding attention, if any layer slides: inside it all attention is full attention."""
+    window: int | None = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None)
+    slides = "sliding_attention" in layer_types if layer_types else window is not None
+    return window if slides else None
+
+
+def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callable[[str], Tensor | None]:
+    """A function from tensor name to tensor over the folder's one or many safetensors files."""
+    from safetensors import SafetensorError, safe_open
+
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    try:
+        if single.is_file():
+            names = [single.name]
+        elif index.is_file():
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        else:
+            raise ModelError(f"{folder} has no safetensors weights; other weight formats are not loaded.")
+        files = [stack.enter_context(safe_open(str(folder / name), framework="pt")) for name in names]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"The weights in {folder} cannot be read ({_first_line(error)}).") from error
+    where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+    def tensor(name: str) -> Tensor | None:
+        file = where.get(name)
+        return None if file is None else file.get_tensor(name).to(dtype)
+
+    return tensor
+
+
+def _needed(tensor: Callable[[str], Tensor | None], name: str) -> Tensor:
+    found = tensor(name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,207 @@
+"""The embedded engine: one model in this process, one KV cache a document, edited when the document is edited."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections import OrderedDict
+
+import numpy as np
+import torch
+
+from model.embedded.decoder import Decoder, causal_mask
+from model.embedded.kv_cache import KVCache
+from model.embedded.refresh import next_slice
+from model.embedded.sampling import Sampler
+from model.engine import (
+    CancelCheck,
+    Cancelled,
+    Completion,
+    CompletionRequest,
+    RequestError,
+    Timings,
+    TokenCounts,
+    never_cancelled,
+)
+from model.reuse import ReusePlan, plan_reuse
+from model.tokenizer import IntArray, Tokenizer
+
+PREFILL_SLICE = 256
+"""Tokens that one forward pass encodes; between two the request can be cancelled."""
+
+
+class EmbeddedEngine:
+    """Runs a `Decoder`. See `model.engine` for the contract."""
+
+    name = "embedded"
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, memory_bytes: int) -> None:
+        self.decoder = decoder
+        self.max_context = decoder.config.max_positions
+        self._tokenizer = tokenizer
+        self._memory_bytes = memory_bytes
+        self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
+
+    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
+        watch = _Watch()
+        room = self.max_context - len(request.prompt)
+        if room < 1:
+            raise RequestError(
+                f"The prompt has {len(request.prompt)} tokens and the model holds {self.max_context}; "
+                "lower `context_tokens`."
+            )
+        cache = self._open(request.document)
+        counts = self._splice(cache, request)
+        turned = watch.lap()
+        hidden = self._encode_holes(cache, request, cancelled)
+        encoded = watch.lap()
+        logits = self.decoder.logits(hidden[-1])
+        try:
+            completion = self._decode(cache, request, logits, min(request.max_tokens, room), watch, cancelled)
+        finally:
+            cache.truncate(len(request.prompt))
+        counts.generated = completion.tokens.generated
+        completion.tokens = counts
+        completion.timings_ms.turn, completion.timings_ms.encode = turned, encoded
+        completion.timings_ms.total = watch.total()
+        return completion
+
+    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
+        cache = self._open(request.document)
+        self._splice(cache, request)
+        self._encode_holes(cache, request, cancelled)
+
+    def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
+        cache = self._caches.get(document)
+        if cache is None or cancelled():
+            return False
+        slots = next_slice(cache)
+        if slots is None:
+            return False
+        self._run(cache, cache.ids[slots], slots)
+        cache.refreshed(slots)
+        return next_slice(cache) is not None
+
+    def forget(self, document: str) -> None:
+        self._caches.pop(document, None)
+
+    def cache_bytes(self, document: str | None = None) -> int:
+        if document is None:
+            return sum(cache.num_bytes for cache in self._caches.values())
+        cache = self._caches.get(document)
+        return 0 if cache is None else cache.num_bytes
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless every cache is sound and the memory budget is kept."""
+        for cache in self._caches.values():
+            cache.check_integrity()
+        assert len(self._caches) <= 1 or self.cache_bytes() <= self._memory_bytes
+
+    def _open(self, document: str) -> KVCache:
+        """The document's cache, now the most recently used; the others give back what can be computed again."""
+        cache = self._caches.get(document)
+        if cache is None:
+            cache = KVCache(self.decoder.config.cache_shape, self.decoder.rotary)
+            self._caches[document] = cache
+        if next(reversed(self._caches)) != document:
+            self._caches[next(reversed(self._caches))].release_turned()
+        self._caches.move_to_end(document)
+        return cache
+
+    def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:
+        """Lay the cache out for the prompt and count where its tokens come from."""
+        prompt = request.prompt
+        held = cache.length
+        plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
+        cache.splice(plan, prompt)
+        self._keep_budget()
+        return _count(plan, cache)
+
+    def _keep_budget(self) -> None:
+        """Evict the least recently used documents until the budget holds; the one in use always stays."""
+        while len(self._caches) > 1 and self.cache_bytes() > self._memory_bytes:
+            self._caches.popitem(last=False)
+
+    def _encode_holes(self, cache: KVCache, request: CompletionRequest, cancelled: CancelCheck) -> torch.Tensor:
+        """Encode what the cache lacks, in slices; the hidden states of the last slice, [new, hidden_size]."""
+        holes = cache.holes()
+        hidden = torch.empty(0)
+        for start in range(0, len(holes), PREFILL_SLICE):
+            if cancelled():
+                raise Cancelled("The request was withdrawn.")
+            slots = holes[start : start + PREFILL_SLICE]
+            hidden = self._run(cache, request.prompt.ids[slots], slots)
+            cache.fill(slots, request.prompt)
+        return hidden
+
+    def _run(self, cache: KVCache, ids: IntArray, slots: IntArray) -> torch.Tensor:
+        where = torch.from_numpy(slots.astype(np.int64))
+        mask = causal_mask(where, int(slots[-1]) + 1)
+        return self.decoder.forward(torch.from_numpy(ids.astype(np.int64)), where, where, cache, mask)
+
+    def _decode(
+        self,
+        cache: KVCache,
+        request: CompletionRequest,
+        logits: torch.Tensor,
+        limit: int,
+        watch: _Watch,
+        cancelled: CancelCheck,
+    ) -> Completion:
+        """Generate until the stop rule, an end token or the limit. Leaves the generated slots in the cache."""
+        sampler = Sampler(request.sampling)
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        text = ""
+        logprobs: list[float] = []
+        timings = Timings()
+        for slot in range(len(request.prompt), len(request.prompt) + limit):
+            if cancelled():
+                raise Cancelled("The request was withdrawn.")
+            token, logprob = sampler.choose(logits)
+            if not logprobs:
+                timings.first_token = watch.total()
+            if token in request.prompt.end_ids:
+                return _completion(text, logprobs, timings, watch, "end")
+            logprobs.append(logprob)
+            text += utf8.decode(self._tokenizer.token_bytes(token))
+            cut = request.stop(text)
+            if cut is not None:
+                return _completion(text[:cut], logprobs, timings, watch, "stop")
+            if len(logprobs) < limit:
+                cache.reserve(slot + 1)
+                hidden = self._run(cache, np.array([token], dtype=np.int32), np.array([slot], dtype=np.int32))
+                logits = self.decoder.logits(hidden[-1])
+        return _completion(text, logprobs, timings, watch, "length")
+
+
+def _completion(text: str, logprobs: list[float], timings: Timings, watch: _Watch, finish: str) -> Completion:
+    timings.decode = watch.lap()
+    counts = TokenCounts(generated=len(logprobs))
+    return Completion(text, sum(logprobs), logprobs, counts, timings, finish)  # type: ignore[arg-type]
+
+
+def _count(plan: ReusePlan, cache: KVCache) -> TokenCounts:
+    kept = sum(run.length for run in plan.runs if run.old == run.new)
+    turned = sum(run.length for run in plan.runs if run.old != run.new)
+    return TokenCounts(
+        prompt=cache.length,
+        kept=kept,
+        turned=turned,
+        encoded=cache.length - kept - turned,
+        stale=cache.num_stale,
+    )
+
+
+class _Watch:
+    """Milliseconds since the start and since the last lap."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        elapsed, self._last = (now - self._last) * 1000, now
+        return elapsed
+
+    def total(self) -> float:
+        return (time.perf_counter() - self._start) * 1000

@@ -1,0 +1,33 @@
+"""Which slots to encode again while the editor is idle.
+
+First the stale tokens near the caret, nearest first: they matter most to the next suggestion, and encoding them again
+shows them the edit. They still look at stale tokens further off, so afterwards everything behind the exact prefix is
+encoded once from left to right. Then the cache equals a fresh prefill.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.embedded.kv_cache import HOLE, KVCache
+from model.tokenizer import IntArray
+
+REFRESH_SLICE = 64
+"""Tokens of one slice: a few tens of milliseconds, the longest a keystroke waits for it."""
+
+NEAR = 256
+"""Tokens on either side of the caret that are refreshed first."""
+
+
+def next_slice(cache: KVCache) -> IntArray | None:
+    """Slots to encode next, rising; None when the cache is exact or is waiting for a prompt to fill its holes."""
+    if cache.exact_length == cache.length or (cache.ids[: cache.length] == HOLE).any():
+        return None
+    first = max(cache.exact_length, cache.caret - NEAR)
+    last = min(cache.length, cache.caret + NEAR)
+    near = np.flatnonzero(cache.stale[first:last]) + first
+    if len(near):
+        nearest = near[np.argsort(np.abs(near - cache.caret), kind="stable")[:REFRESH_SLICE]]
+        return np.sort(nearest).astype(np.int32)
+    end = min(cache.exact_length + REFRESH_SLICE, cache.length)
+    return np.arange(cache.exact_length, end, dtype=np.int32)

@@ -1,0 +1,35 @@
+"""Choosing the next token: greedy, or top-p sampling at a temperature (Holtzman et al., 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.engine import Sampling
+
+
+class Sampler:
+    """Chooses tokens for one request; repeatable when the request has a seed."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._generator = torch.Generator()
+        if sampling.seed is not None:
+            self._generator.manual_seed(sampling.seed)
+        else:
+            self._generator.seed()
+
+    def choose(self, logits: Tensor) -> tuple[int, float]:
+        """A token id from [vocabulary] logits and its natural-log probability at temperature 1."""
+        logprobs = torch.log_softmax(logits, dim=-1)
+        token = self._sampled(logits) if self._sampling.temperature > 0 else int(logits.argmax())
+        return token, float(logprobs[token])
+
+    def _sampled(self, logits: Tensor) -> int:
+        probabilities = torch.softmax(logits / self._sampling.temperature, dim=-1)
+        ranked, order = probabilities.sort(descending=True)
+        # Keep the smallest set of tokens that reaches top_p; the first one always stays.
+        outside = ranked.cumsum(-1) - ranked >= self._sampling.top_p
+        outside[0] = False
+        picked = torch.multinomial(ranked.masked_fill(outside, 0.0), 1, generator=self._generator)
+        return int(order[picked])

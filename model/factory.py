@@ -1,0 +1,105 @@
+"""Makes the completer that the settings ask for. Heavy imports happen inside, once an engine is really wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from model.engine import ModelError
+
+if TYPE_CHECKING:
+    from model.completer import Completer
+
+Progress = Callable[[str, int], None]
+"""Told a message and a percentage while a model loads."""
+
+DEFAULT_MODEL = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What decides which engine runs and how much it may use.
+
+    `model` is a checkpoint folder, None for the default model. `context_tokens` bounds prompt and completion together,
+    `memory_mb` the KV caches of all documents. `threads` None means the processor's cores, at most 8.
+    """
+
+    engine: Literal["embedded", "scripted"] = "embedded"
+    model: str | None = None
+    context_tokens: int = 2048
+    memory_mb: int = 256
+    threads: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    script: str | None = None
+
+
+def load_completer(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:
+    """Load the engine; seconds for the embedded one. Raises `ModelError` with a sentence for the user."""
+    if settings.engine == "scripted":
+        return _scripted(settings)
+    return _embedded(settings, progress)
+
+
+def _scripted(settings: EngineSettings) -> Completer:
+    from model.completer import Completer
+    from model.prompt import Layout
+    from model.scripted import ScriptedEngine
+    from model.tokenizer import ByteTokenizer
+
+    if settings.script is None:
+        raise ModelError("The scripted engine needs a script; set `script` to a JSON file.")
+    tokenizer = ByteTokenizer()
+    engine = ScriptedEngine.from_file(Path(settings.script))
+    return Completer(
+        engine, tokenizer, Layout(tokenizer), model_name=Path(settings.script).name, context_tokens=engine.max_context
+    )
+
+
+def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
+    progress("Starting torch", 0)
+    import os
+
+    import torch
+
+    from model.completer import Completer
+    from model.embedded.checkpoint import best_dtype, load_decoder
+    from model.embedded.engine import EmbeddedEngine
+    from model.prompt import Layout
+    from model.tokenizer import HubTokenizer
+
+    folder = Path(settings.model).expanduser() if settings.model else DEFAULT_MODEL
+    torch.set_num_threads(settings.threads or min(len(os.sched_getaffinity(0)), 8))
+    decoder = load_decoder(
+        folder, dtype=best_dtype(settings.dtype), max_context=settings.context_tokens, progress=progress
+    )
+    tokenizer = HubTokenizer.from_folder(folder)
+    engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=settings.memory_mb * 1024 * 1024)
+    bos_id, eos_ids = _text_ends(folder)
+    layout = Layout(tokenizer, bos_id, eos_ids)
+    return Completer(engine, tokenizer, layout, model_name=_model_name(folder), context_tokens=settings.context_tokens)
+
+
+def _model_name(folder: Path) -> str:
+    """The name in the checkpoint's own configuration, else the folder's."""
+    config = _read_json(folder / "config.json")
+    return str(config.get("_name_or_path") or config.get("keyturn_name") or folder.resolve().name)
+
+
+def _text_ends(folder: Path) -> tuple[int | None, tuple[int, ...]]:
+    """(begin token, end tokens) as the checkpoint's own files name them; the begin token only where it is added."""
+    config = _read_json(folder / "config.json") | _read_json(folder / "generation_config.json")
+    eos = config.get("eos_token_id")
+    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (int(eos),)
+    adds_bos = _read_json(folder / "tokenizer_config.json").get("add_bos_token", False)
+    return (config.get("bos_token_id") if adds_bos else None), eos_ids
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,189 @@
+"""Fill-in-the-middle prompts: the file's tokens with one marker at the caret.
+
+    [bos] <prefix> tokens before the caret <suffix> tokens after it <middle>
+
+The file's tokens keep their order wherever the caret stands, so moving the caret moves one marker and the cache keeps
+the rest. A file longer than the budget is cut to a window around the caret. The window's start stays on one token until
+the caret has gone far from it: a start that slid with every keystroke would change every position at every keystroke.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.engine import ModelError
+from model.tokenizer import IntArray, Tokenizer
+from model.tokens import NO_SERIAL, SerialArray, TokenizedText, TokenRun
+
+SUFFIX_SHARE = 0.25
+"""Part of the budget that the text after the caret gets when the file is longer than the budget."""
+
+SLACK = 0.25
+"""Part of the prefix's budget by which the caret may move on before the window's start moves."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model reads.
+
+    ids       [n] token ids
+    serials   [n] identity of the file's tokens, NO_SERIAL for markers and cut tokens
+    caret     index of the marker at the caret (n for a left-to-right prompt)
+    end_ids   tokens that end a completion
+    """
+
+    ids: IntArray
+    serials: SerialArray
+    caret: int
+    end_ids: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One model family's markers, by token name; `name` is what `keyturn doctor` prints."""
+
+    name: str
+    prefix: str
+    suffix: str
+    middle: str
+    ends: tuple[str, ...]
+    bos: str | None = None
+
+
+FORMATS = (
+    Format(
+        "qwen2.5-coder",
+        "<|fim_prefix|>",
+        "<|fim_suffix|>",
+        "<|fim_middle|>",
+        ("<|endoftext|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
+        + ("<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
+    ),
+    Format(
+        "starcoder2",
+        "<fim_prefix>",
+        "<fim_suffix>",
+        "<fim_middle>",
+        ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<repo_name>", "<file_sep>"),
+    ),
+    Format(
+        "deepseek-coder",
+        "<｜fim▁begin｜>",
+        "<｜fim▁hole｜>",
+        "<｜fim▁end｜>",
+        ("<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<|EOT|>"),
+        bos="<｜begin▁of▁sentence｜>",
+    ),
+    Format("code-llama", "▁<PRE>", "▁<SUF>", "▁<MID>", ("</s>", "▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"), bos="<s>"),
+)
+"""Told apart by the markers that a vocabulary has. Sources: the model cards of Qwen2.5-Coder, StarCoder2 and
+DeepSeek-Coder; Rozière et al., "Code Llama", section 2.3, for the prefix-suffix-middle order."""
+
+
+class Layout:
+    """Builds prompts for one tokenizer: a family's fill-in-the-middle markers, or plain left-to-right without any."""
+
+    def __init__(self, tokenizer: Tokenizer, bos_id: int | None = None, eos_ids: tuple[int, ...] = ()) -> None:
+        found = next((f for f in FORMATS if tokenizer.special_id(f.middle) is not None), None)
+        self.name = found.name if found else "left-to-right"
+        if found is None:
+            self._prefix = [] if bos_id is None else [bos_id]
+            self._suffix: list[int] = []
+            self._middle: list[int] = []
+            self._ends = frozenset(eos_ids)
+            return
+        bos = tokenizer.special_id(found.bos) if found.bos else None
+        self._prefix = [token for token in (bos,) if token is not None] + [_required(tokenizer, found.prefix)]
+        self._suffix = [_required(tokenizer, found.suffix)]
+        self._middle = [_required(tokenizer, found.middle)]
+        ends = (tokenizer.special_id(end) for end in found.ends)
+        self._ends = frozenset(end for end in ends if end is not None) | frozenset(eos_ids)
+
+    @property
+    def fills_the_middle(self) -> bool:
+        return bool(self._suffix)
+
+    @property
+    def num_markers(self) -> int:
+        return len(self._prefix) + len(self._suffix) + len(self._middle)
+
+    def prompt(self, before: TokenRun, after: TokenRun) -> Prompt:
+        """Lay out the tokens before and after the caret; without fill-in-the-middle those after it are left out."""
+        if not self.fills_the_middle:
+            after = TokenRun(after.ids[:0], after.serials[:0])
+        return Prompt(
+            np.concatenate((_ids(self._prefix), before.ids, _ids(self._suffix), after.ids, _ids(self._middle))),
+            np.concatenate(
+                (
+                    _no_serials(self._prefix),
+                    before.serials,
+                    _no_serials(self._suffix),
+                    after.serials,
+                    _no_serials(self._middle),
+                )
+            ),
+            len(self._prefix) + len(before),
+            self._ends,
+        )
+
+
+class Window:
+    """Cuts one file's tokens to a budget around the caret, keeping the same first token for as long as it can."""
+
+    def __init__(self) -> None:
+        self._first_serial = NO_SERIAL
+
+    def cut(self, tokens: TokenizedText, before: TokenRun, after: TokenRun, budget: int) -> tuple[TokenRun, TokenRun]:
+        """At most `budget` tokens: a quarter of them after the caret, more where the other side needs less."""
+        if len(before) + len(after) <= budget:
+            self._first_serial = NO_SERIAL
+            return before, after
+        suffix_budget = min(len(after), max(int(budget * SUFFIX_SHARE), budget - len(before)))
+        prefix_budget = budget - suffix_budget
+        start = self._start(tokens, before, prefix_budget)
+        return (
+            TokenRun(before.ids[start:], before.serials[start:]),
+            TokenRun(after.ids[:suffix_budget], after.serials[:suffix_budget]),
+        )
+
+    def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
+        if len(before) <= budget:
+            self._first_serial = NO_SERIAL
+            return 0
+        least = int(budget * (1 - SLACK))
+        if self._first_serial != NO_SERIAL:
+            at = np.flatnonzero(before.serials == self._first_serial)
+            if len(at) and least <= len(before) - int(at[0]) <= budget:
+                return int(at[0])
+        start = _next_line_start(tokens, len(before) - least - (budget - least) // 2)
+        self._first_serial = int(before.serials[start]) if start < len(before) else NO_SERIAL
+        return start
+
+
+def _next_line_start(tokens: TokenizedText, index: int) -> int:
+    """The first token from `index` on, among the next 64, that starts a line or opens one with its newline."""
+    for i in range(index, min(index + 64, len(tokens))):
+        start = int(tokens.starts[i])
+        if tokens.data[start : start + 1] in (b"\n", b"\r") or tokens.data[start - 1 : start] == b"\n":
+            return i
+    return index
+
+
+def _required(tokenizer: Tokenizer, marker: str) -> int:
+    found = tokenizer.special_id(marker)
+    if found is None:
+        raise ModelError(f"The tokenizer lacks {marker}, which its other markers need; download the model again.")
+    return found
+
+
+def _ids(markers: list[int]) -> IntArray:
+    return np.array(markers, dtype=np.int32)
+
+
+def _no_serials(markers: list[int]) -> SerialArray:
+    return np.full(len(markers), NO_SERIAL, dtype=np.int64)

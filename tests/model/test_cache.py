@@ -1,0 +1,360 @@
+"""The KV cache of an edited file: equal to an oracle, exact where it says so, and never drifting."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ast_tools.text import Edit, Text
+from model.completer import Completer, Source
+from model.embedded.checkpoint import read_config
+from model.embedded.decoder import Decoder
+from model.embedded.engine import EmbeddedEngine
+from model.embedded.kv_cache import KVCache
+from model.embedded.rope import inverse_frequencies
+from model.engine import Cancelled, CompletionRequest, ReuseMode
+from model.prompt import Layout, Prompt
+from model.reuse import plan_reuse
+from tests.model.oracle import OracleCache
+from tests.model.strategies import edits_of, texts
+from tests.model.tiny import CORPUS, load_tiny, save_checkpoint, tokenizer
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen3"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp(request.param)
+    save_checkpoint(path, request.param)
+    return path
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("llama")
+    save_checkpoint(path)
+    return path
+
+
+@dataclass
+class Editor:
+    """A document being edited, and the model that follows it."""
+
+    completer: Completer
+    text: Text
+    caret: int = 0
+    revision: int = 0
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def engine(self) -> EmbeddedEngine:
+        assert isinstance(self.completer.engine, EmbeddedEngine)
+        return self.completer.engine
+
+    @property
+    def cache(self) -> KVCache:
+        return self.engine._caches["file"]
+
+    def apply(self, edit: Edit) -> None:
+        self.text = self.text.apply(edit)
+        self.revision += 1
+        self.edits = (*self.edits, edit)[-8:]
+        self.caret = min(self.caret, len(self.text.data))
+        while 0 < self.caret < len(self.text.data) and self.text.data[self.caret] & 0xC0 == 0x80:
+            self.caret -= 1
+
+    def source(self) -> Source:
+        return Source("file", self.text, self.revision, self.edits)
+
+    def prompt(self) -> Prompt:
+        return self.completer._prompt(self.source(), self.caret, 4)
+
+    def encode(self, reuse: ReuseMode = "pie") -> torch.Tensor:
+        """Bring the cache to the prompt; the logits after its last token."""
+        prompt = self.prompt()
+        request = CompletionRequest("file", prompt, 4, reuse=reuse)
+        cache = self.engine._open("file")
+        self.engine._splice(cache, request)
+        hidden = self.engine._encode_holes(cache, request, lambda: False)
+        self.check_integrity()
+        return self.engine.decoder.logits(hidden[-1])
+
+    def check_integrity(self) -> None:
+        self.engine.check_integrity()
+        known = self.completer._known["file"]
+        known.tokens.check_integrity()
+        assert known.tokens.data == self.text.data
+
+
+def new_editor(folder: Path, text: str, *, decoder: Decoder | None = None, context: int = 512) -> Editor:
+    tokens = tokenizer("ours")
+    engine = EmbeddedEngine(decoder or load_tiny(folder), tokens, memory_bytes=64 << 20)
+    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=context)
+    return Editor(completer, Text.from_str(text))
+
+
+def fresh_logits(editor: Editor) -> torch.Tensor:
+    """What a new engine computes for the editor's prompt."""
+    prompt = editor.prompt()
+    engine = EmbeddedEngine(editor.engine.decoder, tokenizer("ours"), memory_bytes=64 << 20)
+    request = CompletionRequest("fresh", prompt, 4, reuse="off")
+    cache = engine._open("fresh")
+    engine._splice(cache, request)
+    return engine.decoder.logits(engine._encode_holes(cache, request, lambda: False)[-1])
+
+
+def frequencies_of(folder: Path, decoder: Decoder) -> torch.Tensor:
+    return inverse_frequencies(decoder.config.head_dim, read_config(folder).rope_parameters)
+
+
+def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
+    assert cache.length == len(oracle.records)
+    assert [int(i) for i in cache.ids[: cache.length]] == [r.token for r in oracle.records]
+    keys = torch.stack([r.keys for r in oracle.records], dim=2)
+    values = torch.stack([r.values for r in oracle.records], dim=2)
+    assert (cache.keys[:, :, : cache.length] - keys).abs().max() < TOLERANCE
+    assert (cache.values[:, :, : cache.length] - values).abs().max() < TOLERANCE
+
+
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_any_edits_equal_the_oracle(folder: Path, data: st.DataObject) -> None:
+    """Inserting, deleting, replacing, several places at once, moving the caret: keys, values and logits are the
+    oracle's, which rotates every key by itself."""
+    editor = new_editor(folder, data.draw(texts))
+    oracle = OracleCache(editor.engine.decoder, frequencies_of(folder, editor.engine.decoder))
+    for _ in range(data.draw(st.integers(1, 4))):
+        for _ in range(data.draw(st.integers(0, 3))):
+            editor.apply(data.draw(edits_of(editor.text.data)))
+        editor.caret = data.draw(edits_of(editor.text.data)).start
+        logits = editor.encode("pie")
+        expected = oracle.update(editor.prompt(), reuse=True)
+        assert_equals_oracle(editor.cache, oracle)
+        assert (logits - expected).abs().max() < TOLERANCE
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_exact_reuse_equals_a_fresh_prefill(llama: Path, data: st.DataObject) -> None:
+    """With `exact`, logits after any edits are those of a new engine, also when `pie` requests came between."""
+    editor = new_editor(llama, data.draw(texts))
+    for _ in range(data.draw(st.integers(1, 4))):
+        for _ in range(data.draw(st.integers(0, 3))):
+            editor.apply(data.draw(edits_of(editor.text.data)))
+        editor.caret = data.draw(edits_of(editor.text.data)).start
+        if data.draw(st.booleans()):
+            editor.encode("pie")
+        logits = editor.encode("exact")
+        assert (logits - fresh_logits(editor)).abs().max() < TOLERANCE
+        assert editor.cache.exact_length == editor.cache.length
+        assert editor.cache.num_stale == 0
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_full_refresh_equals_a_fresh_prefill(llama: Path, data: st.DataObject) -> None:
+    """When the editor was idle long enough, nothing of the edits is left in the cache but their text."""
+    editor = new_editor(llama, data.draw(texts))
+    editor.encode("pie")
+    for _ in range(data.draw(st.integers(1, 3))):
+        editor.apply(data.draw(edits_of(editor.text.data)))
+    editor.caret = data.draw(edits_of(editor.text.data)).start
+    editor.encode("pie")
+    slices = 0
+    while editor.engine.refresh("file"):
+        editor.check_integrity()
+        slices += 1
+        assert slices < 100
+    cache = editor.cache
+    assert cache.exact_length == cache.length
+    assert cache.num_stale == 0
+    reference = new_editor(llama, "", decoder=editor.engine.decoder)
+    reference.text, reference.caret = editor.text, editor.caret
+    reference.encode("off")
+    assert (cache.keys[:, :, : cache.length] - reference.cache.keys[:, :, : cache.length]).abs().max() < TOLERANCE
+    assert (editor.encode("pie") - fresh_logits(editor)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtype) -> None:
+    """Keys that were moved to and fro ten thousand times equal, to the bit, keys that were moved once."""
+    editor = new_editor(llama, "\n".join(CORPUS), decoder=load_tiny(llama, dtype))
+    editor.caret = len(editor.text.data) // 2
+    base = editor.prompt()
+    caches = []
+    for name in ("worn", "once"):
+        cache = editor.engine._open(name)
+        request = CompletionRequest(name, base, 4)
+        editor.engine._splice(cache, request)
+        editor.engine._encode_holes(cache, request, lambda: False)
+        cache.turned  # noqa: B018 - made before the edits, so that each of them turns it
+        caches.append(cache)
+    worn, once = caches
+    place = 5
+    chooser = random.Random(7)
+    for step in range(10_000):
+        put_in(worn, base, place, chooser.randrange(60))
+        if step % 1_000 == 0:
+            worn.check_integrity()
+    put_in(worn, base, place, 13)
+    put_in(once, base, place, 13)
+    held = np.flatnonzero(once.serials >= 0)
+    assert len(held) > 100
+    assert np.array_equal(worn.ids, once.ids)
+    assert np.array_equal(worn.serials, once.serials)
+    for mine, theirs in ((worn.turned, once.turned), (worn.keys, once.keys), (worn.values, once.values)):
+        assert torch.equal(mine[:, :, held], theirs[:, :, held])
+
+
+def put_in(cache: KVCache, prompt: Prompt, place: int, count: int) -> None:
+    """Splice the cache to the prompt with `count` foreign tokens put in at an index, in place of those there before."""
+    ids = np.concatenate((prompt.ids[:place], np.full(count, 5, dtype=np.int32), prompt.ids[place:]))
+    foreign = np.full(count, -1, dtype=np.int64)
+    serials = np.concatenate((prompt.serials[:place], foreign, prompt.serials[place:]))
+    edited = Prompt(ids, serials, prompt.caret + count, prompt.end_ids)
+    held = cache.length
+    plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, edited, "pie")
+    cache.splice(plan, edited)
+
+
+@pytest.fixture
+def editor(llama: Path) -> Iterator[Editor]:
+    editor = new_editor(llama, "\n".join(CORPUS))
+    editor.caret = len(editor.text.data) - 40
+    yield editor
+    editor.check_integrity()
+
+
+def test_typing_encodes_what_was_typed(editor: Editor) -> None:
+    """A keystroke costs the typed token and the markers; everything else is kept or turned."""
+    first = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    assert first.encoded == first.prompt
+    editor.apply(Edit(editor.caret, editor.caret, b"\n"))
+    editor.caret += 1
+    second = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    assert second.encoded <= 6
+    assert second.turned > 0
+    assert second.kept + second.turned + second.encoded == second.prompt
+
+
+def test_an_edit_far_above_encodes_itself_only(editor: Editor) -> None:
+    editor.completer.complete(editor.source(), editor.caret, max_tokens=1)
+    editor.apply(Edit(4, 7, b"subtract_all"))
+    editor.caret += 9
+    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    assert counts.encoded <= 20
+    assert counts.stale > counts.prompt // 2
+
+
+def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
+    editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="exact")
+    editor.apply(Edit(4, 7, b"subtract_all"))
+    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="exact").tokens
+    assert counts.turned == 0
+    assert counts.stale == 0
+    assert counts.encoded > counts.prompt // 2
+
+
+def test_off_encodes_everything(editor: Editor) -> None:
+    for _ in range(2):
+        counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="off").tokens
+        assert counts.encoded == counts.prompt
+
+
+def test_a_repeated_prompt_runs_its_last_token_only(editor: Editor) -> None:
+    editor.completer.encode_ahead(editor.source(), editor.caret, max_tokens=1)
+    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    assert counts.encoded == 1
+
+
+def test_cancelling_between_slices_keeps_what_was_encoded(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prefill that was stopped half-way goes on from there, and its answer is that of a fresh one."""
+    monkeypatch.setattr("model.embedded.engine.PREFILL_SLICE", 16)
+    asked = iter([False, False, False, True])
+    with pytest.raises(Cancelled):
+        editor.completer.complete(editor.source(), editor.caret, cancelled=lambda: next(asked))
+    editor.check_integrity()
+    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    assert counts.kept == 3 * 16
+    assert (editor.encode("pie") - fresh_logits(editor)).abs().max() < TOLERANCE
+
+
+def test_cancelling_while_decoding_leaves_the_cache_sound(editor: Editor) -> None:
+    generated = iter([False] * 4 + [True] * 9)
+    with pytest.raises(Cancelled):
+        editor.completer.complete(editor.source(), editor.caret, max_tokens=50, cancelled=lambda: next(generated))
+    editor.check_integrity()
+    assert editor.cache.length == len(editor.prompt()) or editor.cache.holes().size == 0
+
+
+def test_greedy_answers_repeat_and_seeds_repeat(editor: Editor) -> None:
+    from model.engine import Sampling
+
+    def text(sampling: Sampling) -> str:
+        return editor.completer.complete(editor.source(), editor.caret, max_tokens=12, sampling=sampling).text
+
+    assert text(Sampling()) == text(Sampling())
+    warm = Sampling(temperature=1.5, top_p=1.0, seed=3)
+    assert text(warm) == text(warm)
+    assert len({text(Sampling(temperature=1.5, top_p=1.0, seed=seed)) for seed in range(5)}) > 1
+
+
+def test_the_memory_budget_evicts_the_least_recently_used(llama: Path) -> None:
+    """The document in use always stays; the one untouched the longest goes first."""
+    tokens = tokenizer("ours")
+    decoder = load_tiny(llama)
+    one = 256 * 3 * decoder.config.cache_shape.bytes_per_token
+    engine = EmbeddedEngine(decoder, tokens, memory_bytes=int(2.5 * one))
+    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    for name in ("a", "b", "a", "c", "d"):
+        completer.complete(Source(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1)
+        engine.check_integrity()
+    assert list(engine._caches)[-2:] == ["c", "d"]
+    assert "b" not in engine._caches
+    assert completer.cache_bytes("b") == 0
+    completer.forget("d")
+    assert completer.cache_bytes("d") == 0
+
+
+def test_a_file_longer_than_the_window_keeps_its_cache_while_one_types(llama: Path) -> None:
+    """Typing in the middle of a long file turns and keeps; nothing is read again."""
+    editor = new_editor(llama, "\n".join(CORPUS * 8), context=256)
+    editor.caret = len(editor.text.data) // 2
+    editor.completer.complete(editor.source(), editor.caret, max_tokens=4)
+    for _ in range(10):
+        editor.apply(Edit(editor.caret, editor.caret, b"x"))
+        editor.caret += 1
+        counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=4).tokens
+        assert counts.prompt <= 256
+        assert counts.encoded <= 16
+    editor.check_integrity()
+
+
+def test_refresh_starts_near_the_caret_and_gives_way(editor: Editor) -> None:
+    """The first slice lies around the caret; a cancelled refresh does nothing."""
+    editor.encode("pie")
+    editor.apply(Edit(4, 7, b"subtract_all"))
+    editor.caret += 9
+    editor.encode("pie")
+    cache = editor.cache
+    before = cache.stale.copy()
+    assert editor.engine.refresh("file", lambda: True) is False
+    assert np.array_equal(before, cache.stale)
+    assert editor.engine.refresh("file") is True
+    renewed = np.flatnonzero(before & ~cache.stale)
+    assert np.abs(renewed - cache.caret).max() <= 64
+
+
+def test_unknown_documents_are_no_error(editor: Editor) -> None:
+    editor.encode()
+    assert editor.engine.refresh("nobody") is False
+    assert editor.engine.cache_bytes("nobody") == 0
+    editor.engine.forget("nobody")

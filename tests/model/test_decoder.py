@@ -1,0 +1,159 @@
+"""The embedded forward pass agrees with transformers, family by family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.embedded.checkpoint import load_decoder
+from model.embedded.decoder import Decoder, causal_mask
+from model.embedded.kv_cache import KVCache
+from model.engine import ModelError
+from tests.model.tiny import SIZES, families, load_tiny, save_checkpoint
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=sorted(families()))
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Decoder]:
+    folder = tmp_path_factory.mktemp(request.param)
+    reference = save_checkpoint(folder, request.param)
+    return reference, load_tiny(folder)
+
+
+def random_ids(count: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(SIZES["vocab_size"], (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def new_cache(decoder: Decoder, capacity: int) -> KVCache:
+    cache = KVCache(decoder.config.cache_shape, decoder.rotary)
+    cache.reserve(capacity)
+    return cache
+
+
+def run(decoder: Decoder, cache: KVCache, ids: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    mask = causal_mask(slots, int(slots.max()) + 1)
+    return decoder.logits(decoder.forward(ids, slots, slots, cache, mask))
+
+
+def reference_logits(reference: Any, ids: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = reference(ids[None]).logits[0]
+    return logits
+
+
+def test_plain_prompt(pair: tuple[Any, Decoder]) -> None:
+    """A whole prompt in one pass gives transformers' logits."""
+    reference, decoder = pair
+    ids = random_ids(200)
+    ours = run(decoder, new_cache(decoder, 200), ids, torch.arange(200))
+    assert (ours - reference_logits(reference, ids)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_chunked_prefill(pair: tuple[Any, Decoder], size: int) -> None:
+    """Slices of any size, down to one token, give the same logits as the whole."""
+    reference, decoder = pair
+    ids = random_ids(130, seed=size)
+    cache = new_cache(decoder, 130)
+    parts = [run(decoder, cache, ids[i : i + size], torch.arange(130)[i : i + size]) for i in range(0, 130, size)]
+    assert (torch.cat(parts) - reference_logits(reference, ids)).abs().max() < TOLERANCE
+
+
+def test_scattered_slots(pair: tuple[Any, Decoder]) -> None:
+    """Several spans in one pass see each other and what stands between them, as in one long prompt."""
+    reference, decoder = pair
+    ids = random_ids(90)
+    cache = new_cache(decoder, 90)
+    run(decoder, cache, ids, torch.arange(90))
+    spans = torch.cat((torch.arange(10, 14), torch.arange(40, 41), torch.arange(70, 90)))
+    cache.keys[:, :, spans] = 1e3  # what is there must be overwritten before it is read
+    cache.values[:, :, spans] = 1e3
+    ours = run(decoder, cache, ids[spans], spans)
+    assert (ours - reference_logits(reference, ids)[spans]).abs().max() < TOLERANCE
+
+
+def test_batch_of_masks(pair: tuple[Any, Decoder]) -> None:
+    """A draft tree under its own mask: each branch gets the logits it would get as a text of its own."""
+    reference, decoder = pair
+    prompt, draft = random_ids(50), random_ids(6, seed=9)
+    parents = [-1, 0, 0, 1, 2, 2]  # a tree of six nodes below the prompt
+    cache = new_cache(decoder, 56)
+    run(decoder, cache, prompt, torch.arange(50))
+    mask = torch.zeros(6, 56, dtype=torch.bool)
+    mask[:, :50] = True
+    paths = []
+    for node in range(6):
+        path = [node]
+        while parents[path[0]] >= 0:
+            path.insert(0, parents[path[0]])
+        mask[node, [50 + step for step in path]] = True
+        paths.append(path)
+    positions = torch.tensor([49 + len(path) for path in paths])
+    ours = decoder.logits(decoder.forward(draft, torch.arange(50, 56), positions, cache, mask))
+    for node, path in enumerate(paths):
+        expected = reference_logits(reference, torch.cat((prompt, draft[path])))[-1]
+        assert (ours[node] - expected).abs().max() < TOLERANCE
+
+
+def test_random_masks_match_transformers_own_mask(pair: tuple[Any, Decoder]) -> None:
+    """Any mask gives what transformers gives for the same four-dimensional mask, in batches of three."""
+    reference, decoder = pair
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        ids = torch.randint(SIZES["vocab_size"], (40,), generator=generator)
+        mask = (torch.rand(40, 40, generator=generator) < 0.6) & torch.ones(40, 40, dtype=torch.bool).tril()
+        mask |= torch.eye(40, dtype=torch.bool)
+        slots = torch.arange(40)
+        ours = decoder.logits(decoder.forward(ids, slots, slots, new_cache(decoder, 40), mask))
+        bias = torch.zeros(1, 1, 40, 40).masked_fill(~mask, torch.finfo(torch.float32).min)
+        with torch.inference_mode():
+            expected = reference(ids[None], attention_mask=bias, position_ids=slots[None]).logits[0]
+        assert (ours - expected).abs().max() < TOLERANCE
+
+
+def test_the_window_of_sliding_attention_bounds_the_context(tmp_path: Path) -> None:
+    """Inside the window all attention is full, so a model that slides is used up to its window."""
+    save_checkpoint(tmp_path, "mistral")
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"sliding_window": null', '"sliding_window": 64'))
+    assert load_tiny(tmp_path).config.max_positions == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('"rope_type": "default"', '"rope_type": "dynamic", "factor": 2.0'), "'dynamic'"),
+        (('"rope_type": "default"', '"rope_type": "yarn", "factor": 2.0'), "'yarn'"),
+        (('"model_type": "llama"', '"model_type": "gpt2"'), "'gpt2'"),
+        (('"model_type": "llama"', '"model_type": 7'), "config.json"),
+        (('"hidden_size": 64', '"hidden_size": 32'), "do not fit"),
+        (('"num_hidden_layers": 3', '"num_hidden_layers": 4'), "lack model.layers.3"),
+        (("{", "{{{"), "config.json"),
+    ],
+)
+def test_a_model_that_cannot_run_says_why(tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    save_checkpoint(tmp_path)
+    config = tmp_path / "config.json"
+    assert change[0] in config.read_text()
+    config.write_text(config.read_text().replace(*change, 1))
+    with pytest.raises(ModelError) as caught:
+        load_tiny(tmp_path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
+    for folder in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(ModelError):
+            load_decoder(folder, dtype=torch.float32, max_context=None, progress=lambda m, p: None)
+
+
+def test_broken_weights_say_so(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="weights"):
+        load_tiny(tmp_path)

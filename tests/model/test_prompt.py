@@ -1,0 +1,135 @@
+"""Prompts are laid out as each family was trained, and long files are cut to a window that stays put."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ast_tools.text import Edit
+from model.prompt import Layout, Window
+from model.tokenizer import ByteTokenizer, HubTokenizer
+from model.tokens import NO_SERIAL, TokenizedText
+from tests.model.tiny import tokenizer
+
+FORMATS = {
+    "ours": ("qwen2.5-coder", ["<|fim_prefix|>"], ["<|fim_suffix|>"], ["<|fim_middle|>"]),
+    "qwen": ("qwen2.5-coder", ["<|fim_prefix|>"], ["<|fim_suffix|>"], ["<|fim_middle|>"]),
+    "starcoder2": ("starcoder2", ["<fim_prefix>"], ["<fim_suffix>"], ["<fim_middle>"]),
+    "deepseek": (
+        "deepseek-coder",
+        ["<｜begin▁of▁sentence｜>", "<｜fim▁begin｜>"],
+        ["<｜fim▁hole｜>"],
+        ["<｜fim▁end｜>"],
+    ),
+    "sentencepiece": ("code-llama", ["<s>", "▁<PRE>"], ["▁<SUF>"], ["▁<MID>"]),
+    "gpt2": ("left-to-right", [], [], []),
+}
+
+
+def special(tokens: HubTokenizer, names: list[str]) -> list[int]:
+    found = [tokens.special_id(name) for name in names]
+    assert None not in found
+    return found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("family", FORMATS)
+def test_layout(family: str) -> None:
+    """Markers stand where the family expects them; a family without any gets the text before the caret only."""
+    tokens = tokenizer(family)
+    name, prefix, suffix, middle = FORMATS[family]
+    layout = Layout(tokens)
+    assert layout.name == name
+    text = b"x = 1\ny = (x)\n"
+    before, after = TokenizedText.of(tokens, text).split(8)
+    prompt = layout.prompt(before, after)
+    tail = list(tokens.encode(text[8:]).ids) if suffix else []
+    assert list(prompt.ids) == [
+        *special(tokens, prefix),
+        *tokens.encode(text[:8]).ids,
+        *special(tokens, suffix),
+        *tail,
+        *special(tokens, middle),
+    ]
+    assert prompt.caret == len(prefix) + len(before)
+    assert len(prompt.serials) == len(prompt.ids)
+    assert all(prompt.serials[i] == NO_SERIAL for i in [0, prompt.caret, len(prompt) - 1] if suffix)
+
+
+@pytest.mark.parametrize("family", [name for name in FORMATS if name != "gpt2"])
+def test_markers_end_a_completion(family: str) -> None:
+    """A model that writes a marker or its end token has finished; none of them reaches the text."""
+    tokens = tokenizer(family)
+    _, _, suffix, middle = FORMATS[family]
+    before, after = TokenizedText.of(tokens, b"x").split(1)
+    prompt = Layout(tokens).prompt(before, after)
+    assert set(special(tokens, suffix + middle)) <= prompt.end_ids
+    assert all(tokens.token_bytes(end) == b"" for end in prompt.end_ids)
+
+
+def window_of(text: bytes, caret: int, budget: int, window: Window | None = None) -> tuple[TokenizedText, int, int]:
+    tokens = TokenizedText.of(ByteTokenizer(), text)
+    before, after = tokens.split(caret)
+    cut_before, cut_after = (window or Window()).cut(tokens, before, after, budget)
+    assert len(cut_before) + len(cut_after) <= budget
+    return tokens, len(cut_before), len(cut_after)
+
+
+def test_a_short_file_is_not_cut() -> None:
+    assert window_of(b"x" * 100, 40, 100)[1:] == (40, 60)
+
+
+def test_a_long_file_keeps_what_is_around_the_caret() -> None:
+    text = b"\n".join(b"line %d" % i for i in range(400))
+    _, before, after = window_of(text, len(text) // 2, 400)
+    assert 200 <= before <= 300
+    assert after == 100
+
+
+def test_unused_room_on_one_side_goes_to_the_other() -> None:
+    text = b"y\n" * 1000
+    assert window_of(text, 0, 400)[1:] == (0, 400)
+    assert window_of(text, 100, 400)[1:] == (100, 300)
+    assert window_of(text, 2000, 400)[2] == 0
+
+
+def test_a_window_starts_at_a_line() -> None:
+    text = b"\n".join(b"line %d" % i for i in range(400))
+    _, before, _ = window_of(text, 2000, 400)
+    assert text[2000 - before : 2000].startswith((b"\n", b"line"))
+
+
+def test_the_window_stays_while_one_types_and_while_one_edits_above_it() -> None:
+    """A window that slid at each keystroke would turn every key each time."""
+    tokens = TokenizedText.of(ByteTokenizer(), b"a line of code\n" * 400)
+    window, caret = Window(), 3000
+    starts = []
+    for step in range(60):
+        before, after = tokens.split(caret)
+        cut, _ = window.cut(tokens, before, after, 800)
+        starts.append(int(cut.serials[0]))
+        if step % 3 == 0:
+            tokens, caret = tokens.apply([Edit(5, 5, b"!")]), caret + 1
+        else:
+            tokens, caret = tokens.apply([Edit(caret, caret, b"k")]), caret + 1
+    assert len(set(starts)) == 1
+
+
+def test_the_window_moves_when_the_caret_has_gone_far() -> None:
+    tokens = TokenizedText.of(ByteTokenizer(), b"a line of code\n" * 400)
+    window = Window()
+    firsts = []
+    for caret in (3000, 5000, 1000):
+        before, after = tokens.split(caret)
+        cut, _ = window.cut(tokens, before, after, 800)
+        firsts.append(int(cut.serials[0]))
+        assert 450 <= len(cut) <= 600
+    assert len(set(firsts)) == 3
+
+
+def test_markers_in_the_file_are_text() -> None:
+    """A file that talks about the markers cannot break the prompt."""
+    tokens = tokenizer("qwen")
+    before, after = TokenizedText.of(tokens, b"print('<|fim_middle|>')").split(6)
+    prompt = Layout(tokens).prompt(before, after)
+    marker = tokens.special_id("<|fim_middle|>")
+    assert np.count_nonzero(prompt.ids == marker) == 1
