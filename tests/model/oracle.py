@@ -1,7 +1,8 @@
 """A cache written for obviousness: one record a token, one explicit rotation a token, one token at a time.
 
 It follows the paper's description (He et al., arXiv 2407.03157) and shares nothing with `model.embedded` but the
-weights: what an edit left in place keeps its keys and values, new tokens are encoded at their true positions seeing everything
+weights: what an edit left in place keeps its keys and values, new tokens are encoded at their true positions seeing
+everything
 before them, and a key is rotated by its token's position whenever somebody looks at it.
 """
 
