@@ -1,7 +1,7 @@
-"""Our own document text: UTF-8 bytes, the Language Server Protocol's lines and columns, edits, and differences.
+r"""Our own document text: UTF-8 bytes, the Language Server Protocol's lines and columns, edits, and differences.
 
-Lines end at `\\n`, `\\r\\n` and `\\r` only (LSP 3.18, "Text Documents"); a form feed or U+2028 is an ordinary character.
-Offsets are bytes throughout. `Text` is immutable: an edit makes a new one, so a snapshot costs nothing.
+Lines end at `\n`, `\r\n` and `\r` only (LSP 3.18, "Text Documents"); a form feed or U+2028 is an ordinary
+character. Offsets are bytes throughout. `Text` is immutable: an edit makes a new one, so a snapshot costs nothing.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 It follows the paper's description (He et al., arXiv 2407.03157) and shares nothing with `model.embedded` but the
 weights: what an edit left in place keeps its keys and values, new tokens are encoded at their true positions seeing
-everything
-before them, and a key is rotated by its token's position whenever somebody looks at it.
+everything before them, and a key is rotated by its token's position whenever somebody looks at it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,7 +56,7 @@ class OracleCache:
         hidden = torch.empty(0)
         for i in range(len(prompt)):
             if i in kept:
-                self.records.append(old[kept[i]])
+                self.records.append(replace(old[kept[i]], serial=int(prompt.serials[i])))
             else:
                 hidden = self._encode(int(prompt.ids[i]), int(prompt.serials[i]), i)
         return self.decoder.logits(hidden)

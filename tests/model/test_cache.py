@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
@@ -125,7 +125,7 @@ def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
 def test_any_edits_equal_the_oracle(folder: Path, data: st.DataObject) -> None:
     """Inserting, deleting, replacing, several places at once, moving the caret: keys, values and logits are the
     oracle's, which rotates every key by itself."""
