@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,9 @@ def _scripted(settings: EngineSettings) -> Completer:
 
 def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     progress("Starting torch", 0)
-    import os
-
+    # Threads that wait by spinning fight over the cores with whatever else runs: one busy process beside us made a
+    # decode step take 200 ms instead of 5. OpenMP reads this when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from model.completer import Completer

@@ -61,7 +61,7 @@ class ScriptedEngine:
             rules = [_rule(entry) for entry in script.get("rules", [])]
             if "default" in script:
                 rules.append(_rule({**script["default"], "after": None}))
-        except (OSError, ValueError, TypeError, AttributeError, re.error) as error:
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, re.error) as error:
             raise ModelError(f"{path} is not a script for the scripted engine: {error}.") from error
         return cls(tuple(rules))
 

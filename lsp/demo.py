@@ -1,0 +1,279 @@
+"""`keyturn demo`: an editing session over a real file, as an editor would drive it, and what each step cost.
+
+It starts the language server as a process of its own, opens the file in memory, edits it near the top, types further
+down, shows the ghost text, and does the same again with the cache thrown away at every step. The file is not changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text as Styled
+
+from ast_tools.languages import language_for
+from ast_tools.text import Edit, PositionEncoding, Text, encode
+from lsp.exits import DONE, ENGINE_FAILED, UsageError
+from lsp.server import STATS_METHOD
+from lsp.status import STATUS_METHOD
+from lsp.version import version
+
+DEFAULT_FILE = "shlex.py"
+CONTEXT_TOKENS = 4096
+CARET_BYTES = 9_000
+"""The caret stands at most this far into the file, so that its top is within the model's window."""
+
+LOADING_SECONDS = 120.0
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the person at the editor does, and the suggestion asked for after it."""
+
+    name: str
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one step: the ghost text and where it stood, where the prompt's tokens came from, what it took."""
+
+    text: Text
+    caret: int
+    ghost: str
+    tokens: dict[str, int]
+    timings_ms: dict[str, float]
+
+
+def run(file: str | None) -> int:
+    """Run the session and print it; the exit status."""
+    path = Path(file) if file else Path(sysconfig.get_path("stdlib")) / DEFAULT_FILE
+    text = _read(path)
+    console = Console(highlight=False)
+    console.print(f"[bold]{path}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
+    try:
+        outcomes = asyncio.run(_sessions(path, text, console))
+    except (TimeoutError, _ServerFailed) as error:
+        sys.stderr.write(f"keyturn: {str(error) or 'The server did not answer in time.'}\n")
+        return ENGINE_FAILED
+    steps = _session(text)[1]
+    for step, outcome in zip(steps, outcomes["pie"], strict=True):
+        _show(console, path, step, outcome)
+    console.print(_table(steps, outcomes))
+    return DONE
+
+
+class _ServerFailed(Exception):
+    """The server said that it cannot work; its own words."""
+
+
+def _read(path: Path) -> Text:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from error
+    try:
+        return Text.from_str(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text.") from error
+
+
+def _session(text: Text) -> tuple[int, list[Step]]:
+    """Where the caret stands at first, and the steps. A step's edits are applied one after the other.
+
+    The caret stands inside a line, behind its first word, as if the rest had not been written yet: that rest is deleted
+    before the session begins, and the demo's suggestions are for what stood there.
+    """
+    caret = _caret(text)
+    top = text.line_start(min(3, text.num_lines - 1))
+    comment = _comment(text) + " a line that was not here before\n"
+    note = comment.encode()
+    shifted = caret + len(note)
+    return caret, [
+        Step("open the file, ask at the caret"),
+        Step("insert a line near the top", (Edit(top, top, note),)),
+        Step("type “raise ” at the caret", (Edit(shifted, shifted, b"raise "),)),
+        Step("delete the line near the top", (Edit(top, top + len(note), b""),)),
+    ]
+
+
+def _comment(text: Text) -> str:
+    head = text.slice(0, 2000)
+    return "//" if head.lstrip().startswith(("//", "/*", "package", "import {", "#include")) else "#"
+
+
+def _caret(text: Text) -> int:
+    """Behind the indentation of a line of code that is some way down the file."""
+    last = text.line_at(min(CARET_BYTES, len(text)))
+    for line in range(last, 0, -1):
+        content = text.line(line)
+        if content.strip() and content.startswith((" ", "\t")) and len(content.strip()) > 12:
+            return text.line_start(line) + len(encode(content)) - len(encode(content.lstrip()))
+    return text.line_end(last)
+
+
+async def _sessions(path: Path, text: Text, console: Console) -> dict[str, list[Outcome]]:
+    """The session under PIE and under full recomputation, in a server process each, so that neither warms the other."""
+    outcomes = {}
+    for reuse, told in (("pie", "the cache edited"), ("off", "everything encoded again")):
+        with console.status(f"A session with {told} …"):
+            outcomes[reuse] = await _with_server(reuse, lambda client: _play(client, path, text))
+    return outcomes
+
+
+async def _with_server(reuse: str, play: Callable[[_Client], Awaitable[list[Outcome]]]) -> list[Outcome]:
+    client = _Client()
+    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    try:
+        options = {"reuse": reuse, "context_tokens": CONTEXT_TOKENS, "idle_refresh": False, "debounce_ms": 0}
+        await client.open_session(options)
+        return await play(client)
+    finally:
+        await client.end_session()
+
+
+class _Client(LanguageClient):
+    """A language client that waits for the engine and hears what the server says."""
+
+    def __init__(self) -> None:
+        super().__init__("keyturn-demo", version())
+        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.ready = asyncio.Event()
+
+        @self.feature(types.WINDOW_SHOW_MESSAGE)  # type: ignore[untyped-decorator]
+        def on_message(params: types.ShowMessageParams) -> None:
+            if params.type is types.MessageType.Error and not self.failure.done():
+                self.failure.set_result(params.message)
+
+        @self.feature(STATUS_METHOD)  # type: ignore[untyped-decorator]
+        def on_status(params: Any) -> None:
+            if params.state == "ready":
+                self.ready.set()
+
+    async def open_session(self, options: dict[str, Any]) -> None:
+        capabilities = types.ClientCapabilities(
+            general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8]),
+            experimental={"keyturnStatus": True},
+        )
+        await self.initialize_async(
+            types.InitializeParams(capabilities=capabilities, initialization_options=options, process_id=None)
+        )
+        self.initialized(types.InitializedParams())
+        await self.wait_for(self.ready.wait(), LOADING_SECONDS)
+
+    async def wait_for(self, answer: Awaitable[Any], seconds: float = ANSWER_SECONDS) -> Any:
+        """The answer, or the server's own words if it fails first."""
+        asked = asyncio.ensure_future(answer)
+        done, _ = await asyncio.wait({asked, self.failure}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if asked in done:
+            return asked.result()
+        asked.cancel()
+        if self.failure in done:
+            raise _ServerFailed(self.failure.result())
+        raise TimeoutError("The server did not answer in time; `keyturn doctor` may tell why.")
+
+    async def end_session(self) -> None:
+        try:
+            await asyncio.wait_for(self.shutdown_async(None), 10)
+            self.exit(None)
+        except (TimeoutError, RuntimeError, ConnectionError):
+            pass
+        await self.stop()  # type: ignore[no-untyped-call]
+
+
+async def _play(client: _Client, path: Path, text: Text) -> list[Outcome]:
+    """Do the steps, asking for a suggestion after each."""
+    caret, steps = _session(text)
+    uri = path.resolve().as_uri()
+    rest = Edit(caret, text.line_end(text.line_at(caret)), b"")
+    text = text.apply(rest)
+    language = language_for(path.name)
+    language_id = language.lsp_ids[0] if language else "plaintext"
+    client.text_document_did_open(
+        types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language_id, 0, text.decode()))
+    )
+    outcomes = []
+    for number, step in enumerate(steps, start=1):
+        for edit in step.edits:
+            client.text_document_did_change(_change(uri, number, text, edit))
+            text = text.apply(edit)
+            if edit.start <= caret:
+                caret += len(edit.new) - (edit.end - edit.start)
+        outcomes.append(await _ask(client, uri, text, caret))
+    return outcomes
+
+
+async def _ask(client: _Client, uri: str, text: Text, caret: int) -> Outcome:
+    params = types.InlineCompletionParams(
+        text_document=types.TextDocumentIdentifier(uri),
+        position=_position(text, caret),
+        context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
+    )
+    answer = await client.wait_for(client.text_document_inline_completion_async(params))
+    items = answer.items if isinstance(answer, types.InlineCompletionList) else answer or []
+    ghost = ""
+    if items:
+        start = items[0].range.start if items[0].range else params.position
+        replaced = text.slice(text.offset_at(start.line, start.character, PositionEncoding.UTF8), caret)
+        ghost = str(items[0].insert_text).removeprefix(replaced)
+    stats = await client.wait_for(client.protocol.send_request_async(STATS_METHOD, {"uri": uri}))
+    # pygls makes named tuples of results that it does not know.
+    return Outcome(text, caret, ghost, stats.tokens._asdict(), stats.timings_ms._asdict())
+
+
+def _change(uri: str, number: int, text: Text, edit: Edit) -> types.DidChangeTextDocumentParams:
+    span = types.Range(_position(text, edit.start), _position(text, edit.end))
+    return types.DidChangeTextDocumentParams(
+        types.VersionedTextDocumentIdentifier(number, uri),
+        [types.TextDocumentContentChangePartial(span, edit.new.decode())],
+    )
+
+
+def _position(text: Text, offset: int) -> types.Position:
+    line, column = text.position_at(offset, PositionEncoding.UTF8)
+    return types.Position(line, column)
+
+
+def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:
+    """The lines around the caret with the ghost text dimmed, as an editor shows it."""
+    line = outcome.text.line_at(outcome.caret)
+    console.print(f"[bold cyan]›[/bold cyan] {step.name}")
+    lexer = Syntax.guess_lexer(str(path))
+    for number in range(max(0, line - 3), min(outcome.text.num_lines, line + 2)):
+        content = outcome.text.line(number)
+        shown = Syntax("", lexer, background_color="default").highlight(content)
+        shown.rstrip()
+        if number == line:
+            at = len(outcome.text.slice(outcome.text.line_start(line), outcome.caret))
+            shown = Syntax("", lexer, background_color="default").highlight(content[:at])
+            shown.rstrip()
+            shown.append(" " * (at - len(shown)))
+            shown.append(outcome.ghost or "(no suggestion)", style="dim italic")
+            shown.append(content[at:])
+        console.print(Styled(f"{number + 1:5} ", style="dim") + shown)
+    console.print()
+
+
+def _table(steps: list[Step], outcomes: dict[str, list[Outcome]]) -> Table:
+    table = Table(title="From the request to the first token: PIE against full recomputation", title_justify="left", title_style="bold")
+    table.add_column("step", no_wrap=True)
+    for name in ("prompt", "kept", "turned", "encoded"):
+        table.add_column(name, justify="right")
+    table.add_column("PIE", justify="right")
+    table.add_column("full", justify="right")
+    for step, pie, off in zip(steps, outcomes["pie"], outcomes["off"], strict=True):
+        counts = [str(pie.tokens[name]) for name in ("prompt", "kept", "turned", "encoded")]
+        times = [f"{outcome.timings_ms['first_token']:.0f} ms" for outcome in (pie, off)]
+        table.add_row(step.name, *counts, *times)
+    return table

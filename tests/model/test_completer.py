@@ -1,0 +1,156 @@
+"""The model floor's front door, and the engine that follows a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ast_tools.text import Edit, Text
+from model.completer import MAX_DOCUMENTS, VIEW_BYTES, Completer, Source
+from model.engine import Cancelled, EngineError, ModelError
+from model.factory import EngineSettings, load_completer
+from tests.model.strategies import edits_of, texts
+from tests.model.tiny import save_checkpoint, tokenizer
+
+Load = Callable[..., Completer]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def made(*rules: dict[str, Any], **default: Any) -> Completer:
+        path = tmp_path / "script.json"
+        path.write_text(json.dumps({"rules": list(rules), "default": default or {"text": ""}}))
+        return load_completer(EngineSettings(engine="scripted", script=str(path)))
+
+    return made
+
+
+def test_the_first_matching_rule_answers(load: Load) -> None:
+    completer = load({"after": r"foo\(", "text": "bar)"}, {"after": r"\(", "text": "x)"}, text="?")
+    for text, answer in [("foo(", "bar)"), ("g(", "x)"), ("h", "?")]:
+        assert completer.complete(Source("a", Text.from_str(text)), len(text)).text == answer
+
+
+def test_a_rule_sees_the_text_before_the_caret_only(load: Load) -> None:
+    completer = load({"after": "ö", "text": "yes"}, text="no")
+    source = Source("a", Text.from_str("ö🎈"))
+    assert completer.complete(source, 2).text == "yes"
+    assert completer.complete(source, 6).text == "no"
+
+
+def test_the_stop_rule_cuts_and_the_limit_ends(load: Load) -> None:
+    completer = load(text="one two three four")
+    source = Source("a", Text.from_str("x"))
+    cut = completer.complete(source, 1, stop=lambda text: 3 if "two" in text else None)
+    assert (cut.text, cut.finish) == ("one", "stop")
+    short = completer.complete(source, 1, max_tokens=2)
+    assert (short.text, short.finish, short.tokens.generated) == ("one ", "length", 2)
+
+
+def test_a_delay_can_be_cancelled(load: Load) -> None:
+    completer = load(text="late", delay_ms=60_000)
+    asked = iter([False, False, True])
+    with pytest.raises(Cancelled):
+        completer.complete(Source("a", Text.from_str("x")), 1, cancelled=lambda: next(asked))
+
+
+def test_a_script_can_fail(load: Load) -> None:
+    with pytest.raises(EngineError, match="out of order"):
+        load(fail="The machine is out of order.").complete(Source("a", Text.from_str("x")), 1)
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", '{"rules": [{"after": "("}]}', '{"rules": [{}]}'])
+def test_a_broken_script_says_so(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "script.json"
+    path.write_text(content)
+    for script in (str(path), str(tmp_path / "none.json"), None):
+        with pytest.raises(ModelError, match="script"):
+            load_completer(EngineSettings(engine="scripted", script=script))
+
+
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) -> None:
+    """Right, missing, too few and wrong edit logs all end in the tokens of the text."""
+    from model.prompt import Layout
+    from model.scripted import ScriptedEngine
+
+    tokens = tokenizer("ours")
+    completer = Completer(ScriptedEngine(), tokens, Layout(tokens), model_name="", context_tokens=4096)
+    text, revision = Text.from_str(data.draw(texts)), 0
+    log: tuple[Edit, ...] = ()
+    for _ in range(4):
+        for _ in range(data.draw(st.integers(0, 3))):
+            edit = data.draw(edits_of(text.data))
+            text, revision, log = text.apply(edit), revision + 1, (*log, edit)
+        kept = data.draw(st.integers(0, 4))
+        told = data.draw(st.sampled_from([log, log[len(log) - kept :], (Edit(0, 0, b"?"),)]))
+        caret = data.draw(edits_of(text.data)).start
+        prompt = completer._prompt(Source("a", text, revision, told), caret, 8)
+        known = completer._known["a"].tokens
+        known.check_integrity()
+        assert known.data == text.data
+        body = [int(i) for i in prompt.ids if tokens.token_bytes(int(i))]
+        assert b"".join(tokens.token_bytes(i) for i in body) == text.data
+
+
+def test_a_caret_outside_the_text_is_at_its_end(load: Load) -> None:
+    completer = load({"after": "end", "text": "yes"})
+    assert completer.complete(Source("a", Text.from_str("end")), 99).text == "yes"
+    assert completer.complete(Source("a", Text.from_str("end")), -5).text == ""
+
+
+def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
+    """Megabytes cost no more than the view, and the answer is about the caret's own place."""
+    completer = load({"after": "here", "text": "yes"})
+    body = b"x" * 4_000_000
+    text = Text(body + b"here" + body)
+    completion = completer.complete(Source("a", text), len(body) + 4)
+    assert completion.text == "yes"
+    assert completion.tokens.prompt <= VIEW_BYTES
+    edited = text.apply(Edit(len(body), len(body), b"!"))
+    assert completer.complete(Source("a", edited, 1), len(body) + 5).text == "yes"
+
+
+def test_few_documents_are_remembered(load: Load) -> None:
+    completer = load(text="x")
+    for number in range(MAX_DOCUMENTS + 5):
+        completer.complete(Source(str(number), Text.from_str("x")), 1)
+    assert len(completer._known) == MAX_DOCUMENTS
+    completer.forget(str(MAX_DOCUMENTS))
+    assert str(MAX_DOCUMENTS) not in completer._known
+
+
+def test_a_checkpoint_folder_loads_and_reports_its_progress(tmp_path: Path) -> None:
+    """A folder with a checkpoint and a tokenizer is all that an engine needs."""
+    save_checkpoint(tmp_path)
+    tokenizer("ours")._raw.save(str(tmp_path / "tokenizer.json"))
+    told: list[tuple[str, int]] = []
+    settings_ = EngineSettings(model=str(tmp_path), dtype="float32", context_tokens=256)
+    completer = load_completer(settings_, lambda message, percent: told.append((message, percent)))
+    assert completer.engine_name == "embedded"
+    assert completer.max_context == 256
+    assert [percent for _, percent in told] == sorted(percent for _, percent in told)
+    completion = completer.complete(Source("a", Text.from_str("def f(x):\n")), 10, max_tokens=5)
+    assert completion.tokens.generated <= 5
+    assert completion.timings_ms.total >= completion.timings_ms.first_token > 0
+    assert completion.logprob == pytest.approx(sum(completion.token_logprobs))
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path)
+    with pytest.raises(ModelError, match=r"tokenizer\.json"):
+        load_completer(EngineSettings(model=str(tmp_path)))
+
+
+def test_a_broken_tokenizer_says_so(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_completer(EngineSettings(model=str(tmp_path)))
