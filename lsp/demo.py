@@ -12,10 +12,8 @@ import sysconfig
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lsprotocol import types
-from pygls.lsp.client import LanguageClient
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
@@ -23,18 +21,14 @@ from rich.text import Text as Styled
 
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, PositionEncoding, Text, encode
+from lsp.client import EditorClient, ServerFailed
 from lsp.exits import DONE, ENGINE_FAILED, UsageError
 from lsp.server import STATS_METHOD
-from lsp.status import STATUS_METHOD
-from lsp.version import version
 
 DEFAULT_FILE = "shlex.py"
 CONTEXT_TOKENS = 4096
 CARET_BYTES = 9_000
 """The caret stands at most this far into the file, so that its top is within the model's window."""
-
-LOADING_SECONDS = 120.0
-ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def run(file: str | None) -> int:
     console.print(f"[bold]{path}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
     try:
         outcomes = asyncio.run(_sessions(path, text, console))
-    except (TimeoutError, _ServerFailed) as error:
+    except (TimeoutError, ServerFailed) as error:
         sys.stderr.write(f"keyturn: {str(error) or 'The server did not answer in time.'}\n")
         return ENGINE_FAILED
     steps = _session(text)[1]
@@ -72,10 +66,6 @@ def run(file: str | None) -> int:
         _show(console, path, step, outcome)
     console.print(_table(steps, outcomes))
     return DONE
-
-
-class _ServerFailed(Exception):
-    """The server said that it cannot work; its own words."""
 
 
 def _read(path: Path) -> Text:
@@ -132,8 +122,8 @@ async def _sessions(path: Path, text: Text, console: Console) -> dict[str, list[
     return outcomes
 
 
-async def _with_server(reuse: str, play: Callable[[_Client], Awaitable[list[Outcome]]]) -> list[Outcome]:
-    client = _Client()
+async def _with_server(reuse: str, play: Callable[[EditorClient], Awaitable[list[Outcome]]]) -> list[Outcome]:
+    client = EditorClient()
     await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
     try:
         options = {"reuse": reuse, "context_tokens": CONTEXT_TOKENS, "idle_refresh": False, "debounce_ms": 0}
@@ -143,56 +133,7 @@ async def _with_server(reuse: str, play: Callable[[_Client], Awaitable[list[Outc
         await client.end_session()
 
 
-class _Client(LanguageClient):
-    """A language client that waits for the engine and hears what the server says."""
-
-    def __init__(self) -> None:
-        super().__init__("keyturn-demo", version())
-        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.ready = asyncio.Event()
-
-        @self.feature(types.WINDOW_SHOW_MESSAGE)  # type: ignore[untyped-decorator]
-        def on_message(params: types.ShowMessageParams) -> None:
-            if params.type is types.MessageType.Error and not self.failure.done():
-                self.failure.set_result(params.message)
-
-        @self.feature(STATUS_METHOD)  # type: ignore[untyped-decorator]
-        def on_status(params: Any) -> None:
-            if params.state == "ready":
-                self.ready.set()
-
-    async def open_session(self, options: dict[str, Any]) -> None:
-        capabilities = types.ClientCapabilities(
-            general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8]),
-            experimental={"keyturnStatus": True},
-        )
-        await self.initialize_async(
-            types.InitializeParams(capabilities=capabilities, initialization_options=options, process_id=None)
-        )
-        self.initialized(types.InitializedParams())
-        await self.wait_for(self.ready.wait(), LOADING_SECONDS)
-
-    async def wait_for(self, answer: Awaitable[Any], seconds: float = ANSWER_SECONDS) -> Any:
-        """The answer, or the server's own words if it fails first."""
-        asked = asyncio.ensure_future(answer)
-        done, _ = await asyncio.wait({asked, self.failure}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if asked in done:
-            return asked.result()
-        asked.cancel()
-        if self.failure in done:
-            raise _ServerFailed(self.failure.result())
-        raise TimeoutError("The server did not answer in time; `keyturn doctor` may tell why.")
-
-    async def end_session(self) -> None:
-        try:
-            await asyncio.wait_for(self.shutdown_async(None), 10)
-            self.exit(None)
-        except (TimeoutError, RuntimeError, ConnectionError):
-            pass
-        await self.stop()  # type: ignore[no-untyped-call]
-
-
-async def _play(client: _Client, path: Path, text: Text) -> list[Outcome]:
+async def _play(client: EditorClient, path: Path, text: Text) -> list[Outcome]:
     """Do the steps, asking for a suggestion after each."""
     caret, steps = _session(text)
     uri = path.resolve().as_uri()
@@ -214,7 +155,7 @@ async def _play(client: _Client, path: Path, text: Text) -> list[Outcome]:
     return outcomes
 
 
-async def _ask(client: _Client, uri: str, text: Text, caret: int) -> Outcome:
+async def _ask(client: EditorClient, uri: str, text: Text, caret: int) -> Outcome:
     params = types.InlineCompletionParams(
         text_document=types.TextDocumentIdentifier(uri),
         position=_position(text, caret),
@@ -266,7 +207,11 @@ def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:
 
 
 def _table(steps: list[Step], outcomes: dict[str, list[Outcome]]) -> Table:
-    table = Table(title="From the request to the first token: PIE against full recomputation", title_justify="left", title_style="bold")
+    table = Table(
+        title="From the request to the first token: PIE against full recomputation",
+        title_justify="left",
+        title_style="bold",
+    )
     table.add_column("step", no_wrap=True)
     for name in ("prompt", "kept", "turned", "encoded"):
         table.add_column(name, justify="right")

@@ -1,0 +1,75 @@
+"""The other side of the wire: a client that drives a server process as an editor does. For the demo and benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+from lsp.status import STATUS_METHOD
+from lsp.version import version
+
+LOADING_SECONDS = 120.0
+ANSWER_SECONDS = 60.0
+
+
+class ServerFailed(Exception):
+    """The server said that it cannot work; its own words."""
+
+
+class EditorClient(LanguageClient):
+    """A language client that waits for the engine and hears what the server says."""
+
+    def __init__(self) -> None:
+        super().__init__("keyturn-client", version())
+        self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.ready = asyncio.Event()
+
+        @self.feature(types.WINDOW_SHOW_MESSAGE)  # type: ignore[untyped-decorator]
+        def on_message(params: types.ShowMessageParams) -> None:
+            if params.type is types.MessageType.Error and not self.failure.done():
+                self.failure.set_result(params.message)
+
+        @self.feature(STATUS_METHOD)  # type: ignore[untyped-decorator]
+        def on_status(params: Any) -> None:
+            if params.state == "ready":
+                self.ready.set()
+
+    @property
+    def process_id(self) -> int:
+        """Of the server, once it was started."""
+        assert self._server is not None
+        return self._server.pid
+
+    async def open_session(self, options: dict[str, Any]) -> None:
+        capabilities = types.ClientCapabilities(
+            general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8]),
+            experimental={"keyturnStatus": True},
+        )
+        await self.initialize_async(
+            types.InitializeParams(capabilities=capabilities, initialization_options=options, process_id=None)
+        )
+        self.initialized(types.InitializedParams())
+        await self.wait_for(self.ready.wait(), LOADING_SECONDS)
+
+    async def wait_for(self, answer: Awaitable[Any], seconds: float = ANSWER_SECONDS) -> Any:
+        """The answer, or the server's own words if it fails first."""
+        asked = asyncio.ensure_future(answer)
+        done, _ = await asyncio.wait({asked, self.failure}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if asked in done:
+            return asked.result()
+        asked.cancel()
+        if self.failure in done:
+            raise ServerFailed(self.failure.result())
+        raise TimeoutError("The server did not answer in time; `keyturn doctor` may tell why.")
+
+    async def end_session(self) -> None:
+        try:
+            await asyncio.wait_for(self.shutdown_async(None), 10)
+            self.exit(None)
+        except (TimeoutError, RuntimeError, ConnectionError):
+            pass
+        await self.stop()  # type: ignore[no-untyped-call]
