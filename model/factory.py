@@ -61,9 +61,6 @@ def _scripted(settings: EngineSettings) -> Completer:
 
 def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     progress("Starting torch", 0)
-    # Threads that wait by spinning fight over the cores with whatever else runs: one busy process beside us made a
-    # decode step take 200 ms instead of 5. OpenMP reads this when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from model.completer import Completer
@@ -73,7 +70,7 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     from model.tokenizer import HubTokenizer
 
     folder = Path(settings.model).expanduser() if settings.model else DEFAULT_MODEL
-    torch.set_num_threads(settings.threads or min(len(os.sched_getaffinity(0)), 8))
+    torch.set_num_threads(settings.threads or _num_threads())
     decoder = load_decoder(
         folder, dtype=best_dtype(settings.dtype), max_context=settings.context_tokens, progress=progress
     )
@@ -82,6 +79,12 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     bos_id, eos_ids = _text_ends(folder)
     layout = Layout(tokenizer, bos_id, eos_ids)
     return Completer(engine, tokenizer, layout, model_name=_model_name(folder), context_tokens=settings.context_tokens)
+
+
+def _num_threads() -> int:
+    """The cores that this process may use, at most 8: small models gain nothing from more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
 
 
 def _model_name(folder: Path) -> str:

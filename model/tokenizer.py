@@ -85,21 +85,17 @@ class HubTokenizer:
     """A Hugging Face `tokenizer.json`, byte-level BPE or SentencePiece-like BPE with byte fallback."""
 
     def __init__(self, raw: RawTokenizer) -> None:
-        self._marks_spaces = _writes_spaces_as_marks(raw)
-        self._raw = _without_normalisation(raw)
-        self._raw.no_padding()
-        self._raw.no_truncation()
-        self._raw.encode_special_tokens = True
-        added = {token_id: token.content for token_id, token in raw.get_added_tokens_decoder().items()}
-        self._special_ids = {content: token_id for token_id, content in added.items()}
+        spec = json.loads(raw.to_str())
+        layout = {token["id"]: token["content"] for token in spec["added_tokens"] if _is_layout(token)}
         vocab = raw.get_vocab(with_added_tokens=True)
+        self._special_ids = {content: token_id for token_id, content in layout.items()}
         self.vocab_size = max(vocab.values(), default=-1) + 1
-        self._bytes = _token_bytes(vocab, added, self.vocab_size, byte_level=_is_byte_level(raw))
+        self._bytes = _token_bytes(vocab, spec, layout, self.vocab_size)
         self._lengths = np.array([len(piece) for piece in self._bytes], dtype=np.int32)
-        self._splits_words = raw.pre_tokenizer is not None and not _is_metaspace(raw)
-        newline_ids = [i for i, piece in enumerate(self._bytes) if piece in (b"\n", b"\r")]
-        self._is_newline = np.zeros(self.vocab_size, dtype=np.bool_)
-        self._is_newline[newline_ids] = True
+        self._is_newline = np.array([piece in (b"\n", b"\r") for piece in self._bytes], dtype=np.bool_)
+        self._marks_spaces = _marks_spaces(spec)
+        self._splits_words = spec["pre_tokenizer"] is not None and not _is_metaspace(spec)
+        self._raw = _for_plain_text(spec)
         if not self._splits_words and any(b"\n" in piece and len(piece) > 1 for piece in self._bytes):
             raise ModelError(
                 "This tokenizer joins words across lines, so a file cannot be tokenised piecewise; use another model."
@@ -150,47 +146,58 @@ class HubTokenizer:
         return self._special_ids.get(token)
 
 
-def _without_normalisation(raw: RawTokenizer) -> RawTokenizer:
-    """Keep only the normalizer that SentencePiece vocabularies need, the one that writes spaces as `▁`."""
-    from tokenizers import normalizers, pre_tokenizers
+def _for_plain_text(spec: dict[str, Any]) -> RawTokenizer:
+    """The same vocabulary for a text that is to be kept as it is.
 
-    if _writes_spaces_as_marks(raw):
-        raw.normalizer = normalizers.Replace(" ", "▁")
-    elif raw.normalizer is not None:
-        raw.normalizer = None
-    if _is_metaspace(raw):
-        raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never", split=False)
-    return raw
+    Tokens that lay prompts out are gone (some families do not mark theirs as special), and of the normalizers only the
+    one is left that SentencePiece vocabularies need: it writes spaces as `▁`.
+    """
+    from tokenizers import Tokenizer as RawTokenizer
 
-
-def _spec(raw: RawTokenizer, part: str) -> dict[str, Any]:
-    found: dict[str, Any] | None = json.loads(raw.to_str()).get(part)
-    return found or {}
-
-
-def _writes_spaces_as_marks(raw: RawTokenizer) -> bool:
-    return _is_metaspace(raw) or '"▁"' in json.dumps(_spec(raw, "normalizer"), ensure_ascii=False)
-
-
-def _is_metaspace(raw: RawTokenizer) -> bool:
-    return raw.pre_tokenizer is not None and _spec(raw, "pre_tokenizer").get("type") == "Metaspace"
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    plain = spec | {
+        "added_tokens": [token for token in spec["added_tokens"] if not _is_layout(token)],
+        "normalizer": replace if _marks_spaces(spec) else None,
+        "post_processor": None,
+        "truncation": None,
+        "padding": None,
+    }
+    if _is_metaspace(spec):
+        plain["pre_tokenizer"] = None
+    return RawTokenizer.from_str(json.dumps(plain))
 
 
-def _is_byte_level(raw: RawTokenizer) -> bool:
-    return "ByteLevel" in json.dumps(_spec(raw, "pre_tokenizer")) or "ByteLevel" in json.dumps(_spec(raw, "decoder"))
+def _is_layout(token: dict[str, Any]) -> bool:
+    """Whether an added token lays prompts out, rather than standing for text such as a run of spaces."""
+    return bool(token["special"] or re.fullmatch(r"▁?<.+>", token["content"]))
+
+
+def _marks_spaces(spec: dict[str, Any]) -> bool:
+    return _is_metaspace(spec) or '"▁"' in json.dumps(spec["normalizer"], ensure_ascii=False)
+
+
+def _is_metaspace(spec: dict[str, Any]) -> bool:
+    return (spec["pre_tokenizer"] or {}).get("type") == "Metaspace"
+
+
+def _is_byte_level(spec: dict[str, Any]) -> bool:
+    return "ByteLevel" in json.dumps([spec["pre_tokenizer"], spec["decoder"]])
 
 
 _BYTE_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
-def _token_bytes(vocab: dict[str, int], added: dict[int, str], size: int, *, byte_level: bool) -> list[bytes]:
-    """The bytes of every id. Added tokens stand for nothing: they are layout, not text."""
+def _token_bytes(vocab: dict[str, int], spec: dict[str, Any], layout: dict[int, str], size: int) -> list[bytes]:
+    """The bytes of every id; tokens that lay prompts out stand for nothing."""
     table = [b""] * size
-    byte_of = _byte_level_alphabet()
+    byte_level, byte_of = _is_byte_level(spec), _byte_level_alphabet()
+    added = {token["id"] for token in spec["added_tokens"]}
     for piece, token_id in vocab.items():
-        if token_id in added:
+        if token_id in layout:
             continue
-        if byte_level:
+        if token_id in added:
+            table[token_id] = piece.encode("utf-8")
+        elif byte_level:
             table[token_id] = bytes(byte_of[char] for char in piece if char in byte_of)
         elif fallback := _BYTE_FALLBACK.fullmatch(piece):
             table[token_id] = bytes((int(fallback[1], 16),))

@@ -16,7 +16,7 @@ from model.completer import MAX_DOCUMENTS, VIEW_BYTES, Completer, Source
 from model.engine import Cancelled, EngineError, ModelError
 from model.factory import EngineSettings, load_completer
 from tests.model.strategies import edits_of, texts
-from tests.model.tiny import save_checkpoint, tokenizer
+from tests.model.tiny import raw_tokenizer, save_checkpoint, tokenizer
 
 Load = Callable[..., Completer]
 
@@ -130,7 +130,7 @@ def test_few_documents_are_remembered(load: Load) -> None:
 def test_a_checkpoint_folder_loads_and_reports_its_progress(tmp_path: Path) -> None:
     """A folder with a checkpoint and a tokenizer is all that an engine needs."""
     save_checkpoint(tmp_path)
-    tokenizer("ours")._raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
     told: list[tuple[str, int]] = []
     settings_ = EngineSettings(model=str(tmp_path), dtype="float32", context_tokens=256)
     completer = load_completer(settings_, lambda message, percent: told.append((message, percent)))

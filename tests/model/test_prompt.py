@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from ast_tools.text import Edit
 from model.prompt import Layout, Window
 from model.tokenizer import ByteTokenizer, HubTokenizer
 from model.tokens import NO_SERIAL, TokenizedText
-from tests.model.tiny import tokenizer
+from tests.model.tiny import raw_tokenizer, tokenizer
 
 FORMATS = {
     "ours": ("qwen2.5-coder", ["<|fim_prefix|>"], ["<|fim_suffix|>"], ["<|fim_middle|>"]),
@@ -133,3 +136,23 @@ def test_markers_in_the_file_are_text() -> None:
     prompt = Layout(tokens).prompt(before, after)
     marker = tokens.special_id("<|fim_middle|>")
     assert np.count_nonzero(prompt.ids == marker) == 1
+
+
+def test_markers_that_their_family_does_not_call_special_are_markers() -> None:
+    """Qwen2.5-Coder's own files say "special": false of its markers."""
+    spec = json.loads(raw_tokenizer("qwen"))
+    for token in spec["added_tokens"]:
+        token["special"] = False
+    tokens = HubTokenizer(Tokenizer.from_str(json.dumps(spec)))
+    assert Layout(tokens).name == "qwen2.5-coder"
+    assert tokens.special_id("<|fim_middle|>") not in tokens.encode(b"a <|fim_middle|> b").ids
+
+
+def test_added_tokens_that_are_text_are_kept() -> None:
+    """Some vocabularies have runs of spaces as added tokens."""
+    raw = Tokenizer.from_str(raw_tokenizer("gpt2"))
+    raw.add_tokens(["        "])
+    tokens = HubTokenizer(raw)
+    encoded = tokens.encode(b"a        b")
+    assert b"".join(tokens.token_bytes(int(i)) for i in encoded.ids) == b"a        b"
+    assert len(encoded) == 3
