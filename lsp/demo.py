@@ -27,6 +27,7 @@ from lsp.server import STATS_METHOD
 
 DEFAULT_FILE = "shlex.py"
 CONTEXT_TOKENS = 4096
+PICTURE_COLUMNS = 100
 CARET_BYTES = 9_000
 """The caret stands at most this far into the file, so that its top is within the model's window."""
 
@@ -50,12 +51,13 @@ class Outcome:
     timings_ms: dict[str, float]
 
 
-def run(file: str | None) -> int:
-    """Run the session and print it; the exit status."""
+def run(file: str | None, picture: str | None = None) -> int:
+    """Run the session and print it, to an SVG picture too if one is wanted; the exit status."""
     path = Path(file) if file else Path(sysconfig.get_path("stdlib")) / DEFAULT_FILE
     text = _read(path)
-    console = Console(highlight=False)
-    console.print(f"[bold]{path}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
+    console = Console(highlight=False, record=picture is not None, width=PICTURE_COLUMNS if picture else None)
+    name = file or f"{DEFAULT_FILE} of Python's own library"
+    console.print(f"[bold]{name}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
     try:
         outcomes = asyncio.run(_sessions(path, text, console))
     except (TimeoutError, ServerFailed) as error:
@@ -65,6 +67,8 @@ def run(file: str | None) -> int:
     for step, outcome in zip(steps, outcomes["pie"], strict=True):
         _show(console, path, step, outcome)
     console.print(_table(steps, outcomes))
+    if picture is not None:
+        console.save_svg(picture, title="keyturn demo")
     return DONE
 
 

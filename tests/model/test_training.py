@@ -245,7 +245,18 @@ def test_a_batch_depends_on_its_step_only(sampler: Sampler) -> None:
     assert (first.ids == again.ids).all()
     assert (first.weights == again.weights).all()
     assert (first.ids != other.ids).any()
-    assert (first.ids[:, 1:] == first.targets[:, :-1]).all()
+
+
+def test_targets_are_the_next_tokens_and_the_middle_at_a_suffix_marker(sampler: Sampler, work: Path) -> None:
+    tokenizer = load_tokenizer(work)
+    suffix, middle = tokenizer.token_to_id(SUFFIX), tokenizer.token_to_id(MIDDLE)
+    batch = sampler.batch(3, 4, 512)
+    markers = batch.ids == suffix
+    assert markers.any()
+    assert (batch.ids[:, 1:] == batch.targets[:, :-1])[~markers[:, :-1]].all()
+    for ids, targets in zip(batch.ids, batch.targets, strict=True):
+        answers = [int(token) for token in targets[ids == suffix]]
+        assert answers == [int(token) for token in targets[ids == middle]]
 
 
 # Training and export

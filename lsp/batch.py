@@ -1,0 +1,175 @@
+"""`keyturn complete --batch REQUESTS.jsonl`: many completions, one JSON request and one JSON answer a line, in order.
+
+A request has `id`, `prefix`, `suffix` and maybe `document`, `language`, `max_tokens` and `stop`. Lines that name the
+same document share its cache: the text of each is taken for an edit of the one before. A bad line is answered by its
+`id` and an `error`, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, get_args
+
+from ast_tools.languages import Language, language_for
+from ast_tools.text import Text, diff
+from lsp.config import Settings
+from lsp.documents import Snapshot
+from lsp.exits import DONE, UsageError
+from lsp.headless import answer_as_json, configuration_for, load, sampling_of, warn, write_line
+from lsp.suggestion import Question, Stop, think
+from lsp.syntax_trees import SyntaxTrees
+from model.completer import Completer
+from model.engine import KeyturnError
+
+logger = logging.getLogger(__name__)
+
+_MAX_TOKENS = 4096
+
+
+class BadLineError(Exception):
+    """A line that is not a request; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """One line of the file, checked."""
+
+    id: object
+    prefix: str
+    suffix: str
+    document: str | None
+    language: Language | None
+    max_tokens: int
+    stop: Stop
+
+
+def run(options: argparse.Namespace) -> int:
+    with _opened(options.batch) as lines:
+        configuration = configuration_for(Path.cwd(), options)
+        warn(configuration)
+        batch = Batch(load(configuration.settings), configuration.settings, options.stop)
+        for answer in batch.answers(lines):
+            write_line(json.dumps(answer, ensure_ascii=False))
+    return DONE
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[IO[bytes]]:
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(name, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
+    with file:
+        yield file
+
+
+class Batch:
+    """Answers lines with one engine, and keeps the documents that they name."""
+
+    def __init__(self, completer: Completer, settings: Settings, stop: Stop) -> None:
+        self._completer = completer
+        self._settings = settings
+        self._stop = stop
+        self._trees = SyntaxTrees()
+        self._documents: dict[str, Snapshot] = {}
+
+    def answers(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield self._answer(line, number)
+
+    def _answer(self, line: bytes, number: int) -> dict[str, Any]:
+        request_id: object = None
+        try:
+            raw = _parse(line)
+            request_id = raw.get("id")
+            return self._complete(_check(raw, self._settings.max_tokens, self._stop), number)
+        except (BadLineError, KeyturnError) as error:
+            return {"id": request_id, "error": str(error)}
+        except Exception as error:
+            logger.exception("Line %d failed.", number)
+            return {"id": request_id, "error": f"keyturn failed: {error or type(error).__name__}"}
+
+    def _complete(self, request: BatchRequest, number: int) -> dict[str, Any]:
+        uri = f"batch:{number}" if request.document is None else f"document:{request.document}"
+        prefix = Text.from_str(request.prefix)
+        snapshot = self._edited(uri, Text.from_str(request.prefix + request.suffix))
+        question = Question(
+            snapshot=snapshot,
+            caret=len(prefix),
+            language=request.language,
+            stop=request.stop,
+            max_tokens=request.max_tokens,
+            reuse=self._settings.reuse,
+            sampling=sampling_of(self._settings),
+        )
+        try:
+            answer = think(self._completer, self._trees, question)
+        finally:
+            if request.document is None:
+                self._completer.forget(uri)
+                self._trees.forget(uri)
+            else:
+                self._documents[uri] = snapshot
+        return answer_as_json(request.id, answer.texts[0] if answer.texts else "", answer.completion)
+
+    def _edited(self, uri: str, text: Text) -> Snapshot:
+        """The document with a new text, as an edit of the text it had."""
+        before = self._documents.get(uri)
+        if before is None:
+            return Snapshot(uri, text)
+        edits = tuple(diff(before.text.data, text.data))
+        return Snapshot(uri, text, before.revision + len(edits), edits)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadLineError(f"The line is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise BadLineError("The line is not a JSON object.")
+    return raw
+
+
+def _check(raw: dict[str, Any], max_tokens: int, stop: Stop) -> BatchRequest:
+    language = _field(raw, "language", str, None)
+    asked_stop = raw.get("stop", stop)
+    if asked_stop not in get_args(Stop):
+        raise BadLineError('`stop` must be "line", "block" or "none".')
+    asked_tokens = _field(raw, "max_tokens", int, max_tokens)
+    if not 1 <= asked_tokens <= _MAX_TOKENS:
+        raise BadLineError(f"`max_tokens` must be from 1 to {_MAX_TOKENS}.")
+    return BatchRequest(
+        id=raw.get("id"),
+        prefix=_field(raw, "prefix", str),
+        suffix=_field(raw, "suffix", str, ""),
+        document=_field(raw, "document", str, None),
+        language=None if language is None else language_for(None, language),
+        max_tokens=asked_tokens,
+        stop=asked_stop,
+    )
+
+
+_REQUIRED = object()
+
+
+def _field(raw: dict[str, Any], name: str, kind: type, default: Any = _REQUIRED) -> Any:
+    value = raw.get(name)
+    if value is None:
+        if default is _REQUIRED:
+            raise BadLineError(f"`{name}` is missing.")
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise BadLineError(f"`{name}` must be {'a whole number' if kind is int else 'a string'}.")
+    return value

@@ -1,0 +1,314 @@
+"""Settings: what they are, where they come from, and what is said about a bad one.
+
+Later layers win: the defaults, the user's `config.toml`, the project's `[tool.keyturn]` or `keyturn.toml`, `KEYTURN_…`
+variables, the editor's `keyturn.*` settings, the command line. A value that does not fit is reported and the layer
+below counts. A project's own file may not say where code is sent or what is loaded or run: a cloned repository must
+not be able to read its reader's code.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from model.engine import ReuseMode
+from model.factory import EngineSettings
+
+ENVIRONMENT_PREFIX = "KEYTURN_"
+
+CLIENT_ONLY = frozenset({"trace", "server", "path", "command", "commands"})
+"""Names under `keyturn.` that editors keep for themselves; the server passes over them in silence."""
+
+REFUSED_IN_PROJECTS = frozenset({"url", "api_key", "command", "commands"})
+"""Not settings of the server (yet); named here so that a project that tries them hears why they do nothing."""
+
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+def _setting(
+    default: Any,
+    doc: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    in_projects: bool = True,
+) -> Any:
+    metadata = {"doc": doc, "at_least": at_least, "at_most": at_most, "in_projects": in_projects}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, its default and its meaning. `metadata["doc"]` of each field is the user's documentation."""
+
+    enabled: bool = _setting(True, "Whether suggestions are made at all.")
+    engine: Literal["embedded", "scripted"] = _setting(
+        "embedded",
+        "What runs the model: torch in this process, or a script for trials and tests.",
+        in_projects=False,
+    )
+    model: str | None = _setting(
+        None,
+        "Folder of a Hugging Face checkpoint (safetensors). Unset: the model that comes with keyturn.",
+        in_projects=False,
+    )
+    script: str | None = _setting(None, "JSON file that the scripted engine answers from.", in_projects=False)
+    reuse: ReuseMode = _setting(
+        "pie",
+        "What of a file's cache survives an edit: `pie` everything, `exact` what stands before it, `off` nothing.",
+    )
+    multiline: Literal["auto", "never", "always"] = _setting(
+        "auto", "Whether a suggestion may have several lines; `auto`: where a block begins."
+    )
+    max_tokens: int = _setting(64, "Longest suggestion, in tokens.", at_least=1, at_most=1024)
+    temperature: float = _setting(0.0, "0 takes the likeliest token; higher is more varied.", at_least=0, at_most=2)
+    seed: int | None = _setting(None, "Makes sampling repeatable.", at_least=0, at_most=2**63 - 1)
+    context_tokens: int = _setting(
+        2048, "Tokens of the file that the model sees around the caret.", at_least=64, at_most=131072
+    )
+    memory_mb: int = _setting(256, "Megabytes for the caches of all open files.", at_least=16, at_most=65536)
+    threads: int | None = _setting(None, "Processor threads for the model. Unset: one a core.", at_least=1, at_most=256)
+    dtype: Literal["auto", "float32", "bfloat16"] = _setting("auto", "Number format of weights and cache.")
+    idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
+    debounce_ms: int = _setting(
+        10, "Wait before the model is asked, so that fast typing asks it less often.", at_least=0, at_most=2000
+    )
+    disabled_languages: tuple[str, ...] = _setting((), "Languages (as the editor names them) without suggestions.")
+    disabled_globs: tuple[str, ...] = _setting(
+        (), "Files without suggestions, as patterns on the path within the project or on the file name."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("warning", "How much is logged.")
+    log_file: str | None = _setting(None, "File to log to instead of standard error.", in_projects=False)
+
+    def for_engine(self) -> EngineSettings:
+        return EngineSettings(
+            engine=self.engine,
+            model=self.model,
+            context_tokens=self.context_tokens,
+            memory_mb=self.memory_mb,
+            threads=self.threads,
+            dtype=self.dtype,
+            script=self.script,
+        )
+
+    def allows(self, path: str | None, language_id: str | None, root: Path | None) -> bool:
+        """Whether suggestions are wanted in this file."""
+        if not self.enabled or language_id in self.disabled_languages:
+            return False
+        if path is None or not self.disabled_globs:
+            return True
+        file = Path(path)
+        names = [file.name, file.as_posix()]
+        if root is not None and file.is_relative_to(root):
+            names.append(file.relative_to(root).as_posix())
+        return not any(fnmatch.fnmatchcase(name, glob) for glob in self.disabled_globs for name in names)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings as one source names them, not checked yet. `origin` is how messages call the source."""
+
+    origin: str
+    values: Mapping[str, Any]
+    is_project: bool = False
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The outcome of all layers: settings, and one sentence for each value that was passed over."""
+
+    settings: Settings = Settings()
+    problems: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+def configure(layers: Iterable[Layer], problems: Iterable[str] = ()) -> Configuration:
+    """Merge layers, later ones over earlier ones."""
+    settings = Settings()
+    found = list(problems)
+    origins = []
+    for layer in layers:
+        settings, bad = _apply(settings, layer)
+        found += bad
+        if layer.values:
+            origins.append(layer.origin)
+    return Configuration(settings, tuple(dict.fromkeys(found)), tuple(origins))
+
+
+def standard_layers(root: Path | None, environment: Mapping[str, str] | None = None) -> tuple[list[Layer], list[str]]:
+    """The layers outside of the editor, lowest first, and what was wrong with their files."""
+    layers: list[Layer] = []
+    problems: list[str] = []
+    user = _file_layer(user_config_file(), problems)
+    layers += [user] if user else []
+    if root is not None:
+        layers += _project_layers(root, problems)
+    layers.append(environment_layer(os.environ if environment is None else environment))
+    return layers, problems
+
+
+def user_config_file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("keyturn", appauthor=False)) / "config.toml"
+
+
+def find_project_root(start: Path) -> Path | None:
+    """The nearest folder upwards whose files hold settings for keyturn, else None."""
+    for folder in (start, *start.parents):
+        if _project_layers(folder, []):
+            return folder
+    return None
+
+
+def environment_layer(environment: Mapping[str, str]) -> Layer:
+    values = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    return Layer("the environment", values, is_text=True)
+
+
+def editor_layer(raw: object) -> Layer:
+    """The editor's settings: `{"keyturn": {…}}` or the inside of it, snake_case or camelCase, null for unset."""
+    if isinstance(raw, Mapping) and isinstance(raw.get("keyturn"), Mapping):
+        raw = raw["keyturn"]
+    values: dict[str, Any] = {}
+    for name, value in raw.items() if isinstance(raw, Mapping) else ():
+        snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()
+        if value is not None and snake.split(".")[0] not in CLIENT_ONLY:
+            values[snake] = value
+    return Layer("the editor's settings", values)
+
+
+def _project_layers(root: Path, problems: list[str]) -> list[Layer]:
+    pyproject = _file_layer(root / "pyproject.toml", problems, table=("tool", "keyturn"), is_project=True)
+    own = _file_layer(root / "keyturn.toml", problems, is_project=True)
+    return [layer for layer in (pyproject, own) if layer is not None]
+
+
+def _file_layer(
+    path: Path, problems: list[str], table: tuple[str, ...] = (), *, is_project: bool = False
+) -> Layer | None:
+    """One TOML file's settings; None when it is absent or has none. What is wrong with it is added to `problems`."""
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            problems.append(f"{path} is too large to be a settings file; it is not read.")
+            return None
+        values: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        # A broken pyproject.toml is another tool's business to report, unless it speaks of keyturn.
+        if not table or b"[tool.keyturn]" in _bytes_of(path):
+            problems.append(f"{path} cannot be read and is passed over: {str(error) or type(error).__name__}.")
+        return None
+    for name in table:
+        values = values.get(name) if isinstance(values, Mapping) else None
+        if values is None:
+            return None
+    if not isinstance(values, Mapping):
+        problems.append(f"{path}: [{'.'.join(table)}] must be a table.")
+        return None
+    return Layer(str(path), values, is_project=is_project)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
+    """The settings with a layer's good values, and a sentence for each bad one."""
+    known = {f.name: f for f in fields(Settings)}
+    problems = []
+    for name, value in layer.values.items():
+        setting = known.get(name)
+        if layer.is_project and (name in REFUSED_IN_PROJECTS or (setting and not setting.metadata["in_projects"])):
+            problems.append(
+                f"`{name}` is ignored in {layer.origin}: a project may not choose what is loaded or run, or where "
+                "code is sent; set it in your own settings."
+            )
+            continue
+        if setting is None:
+            problems.append(f"Unknown setting `{name}` in {layer.origin} is ignored.")
+            continue
+        try:
+            checked = _check(_hint(name), value, setting.metadata, from_text=layer.is_text)
+        except ValueError as error:
+            problems.append(f"`{name}` in {layer.origin} must be {error}, not {_shown(value)}; it is ignored.")
+            continue
+        settings = replace(settings, **{name: checked})
+    return settings, problems
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _hint(name: str) -> Any:
+    return _hints()[name]
+
+
+def _check(hint: Any, value: Any, limits: Mapping[str, Any], *, from_text: bool) -> Any:
+    """The value as the setting's type, or a `ValueError` that says what it must be."""
+    if get_origin(hint) in (Union, types.UnionType):
+        if from_text and value == "":
+            return None
+        (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError("one of " + ", ".join(f'"{choice}"' for choice in get_args(hint)))
+        return value
+    if get_origin(hint) is tuple:
+        items = [item.strip() for item in value.split(",") if item.strip()] if from_text else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise ValueError("a list of strings")
+        return tuple(items)
+    if hint is bool:
+        return _check_bool(value, from_text=from_text)
+    if hint is str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("a string")
+        return value
+    return _check_number(hint, value, limits, from_text=from_text)
+
+
+def _check_bool(value: Any, *, from_text: bool) -> bool:
+    if from_text and value.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        return value.lower() in ("1", "true", "yes", "on")
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _check_number(hint: Any, value: Any, limits: Mapping[str, Any], *, from_text: bool) -> Any:
+    low, high = limits["at_least"], limits["at_most"]
+    wanted = f"{'a whole number' if hint is int else 'a number'} from {low:g} to {high:g}"
+    if from_text:
+        try:
+            value = hint(value)
+        except ValueError:
+            raise ValueError(wanted) from None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (hint is int and value != int(value)):
+        raise ValueError(wanted)
+    return hint(value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,174 @@
+"""The open documents: their text as the client has it, and the edits that led there.
+
+Everything here runs on the event loop and takes microseconds to milliseconds. What another thread needs of a document
+is a `Snapshot`, which is immutable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from lsprotocol import types
+from pygls.uris import to_fs_path
+
+from ast_tools.languages import Language, language_for
+from ast_tools.text import Edit, PositionEncoding, Text, diff, encode
+
+if TYPE_CHECKING:
+    from model.completer import Source
+
+logger = logging.getLogger(__name__)
+
+MAX_LOGGED_EDITS = 256
+MAX_LOGGED_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A document at one moment. `edits` are the latest, as many as are logged; the last of them made `revision`."""
+
+    uri: str
+    text: Text
+    revision: int = 0
+    edits: tuple[Edit, ...] = ()
+    path: str | None = None
+
+    def source(self) -> Source:
+        """The same for the model. Not made before it is needed: the model's floor imports numpy."""
+        from model.completer import Source
+
+        return Source(self.uri, self.text, self.revision, self.edits, self.path)
+
+
+@dataclass
+class Document:
+    """One open document.
+
+    `last_edit_end` is where the latest edit ended: the best guess of the caret while nothing is asked. `num_changes`
+    counts the client's changes, whatever it does with its own `version`.
+    """
+
+    language_id: str
+    language: Language | None
+    version: int
+    snapshot: Snapshot
+    last_edit_end: int = 0
+    num_changes: int = 0
+    _logged_bytes: int = field(default=0, repr=False)
+
+    @classmethod
+    def opened(cls, item: types.TextDocumentItem) -> Document:
+        path = path_of(item.uri)
+        snapshot = Snapshot(item.uri, Text.from_str(item.text), path=path)
+        return cls(item.language_id, language_for(path, item.language_id), item.version, snapshot)
+
+    @property
+    def text(self) -> Text:
+        return self.snapshot.text
+
+    def change(
+        self,
+        changes: Iterable[types.TextDocumentContentChangeEvent],
+        version: int,
+        encoding: PositionEncoding,
+    ) -> None:
+        """Apply the client's changes, each to the result of the one before."""
+        for change in changes:
+            new = encode(change.text)
+            if isinstance(change, types.TextDocumentContentChangePartial):
+                span = offsets_of(self.text, change.range, encoding)
+                edits = [Edit(*span, new)]
+            else:
+                edits = diff(self.text.data, new)
+            for edit in edits:
+                self.apply(edit)
+        self.version = version
+        self.num_changes += 1
+
+    def apply(self, edit: Edit) -> None:
+        text = self.text.apply(edit)
+        edits = self._log(self.snapshot.edits, edit)
+        self.snapshot = replace(self.snapshot, text=text, revision=self.snapshot.revision + 1, edits=edits)
+        self.last_edit_end = edit.start + len(edit.new)
+
+    def suppose(self, edit: Edit) -> Snapshot:
+        """The document as it would be after `edit`, for a question about text that is not there.
+
+        The edit and its reversal both enter the log, so that whoever follows the revisions keeps an exact history.
+        """
+        start, end = self.last_edit_end, edit.start + len(edit.new)
+        undo = Edit(edit.start, end, self.text.data[edit.start : edit.end])
+        self.apply(edit)
+        supposed = self.snapshot
+        self.apply(undo)
+        self.last_edit_end = start
+        return supposed
+
+    def digest(self) -> str:
+        """A hash of the text in UTF-8, to compare with the client's."""
+        return hashlib.sha256(self.text.data).hexdigest()
+
+    def _log(self, edits: tuple[Edit, ...], edit: Edit) -> tuple[Edit, ...]:
+        """Keep the latest edits, as many as fit into the limits."""
+        self._logged_bytes += len(edit.new)
+        first = max(0, len(edits) + 1 - MAX_LOGGED_EDITS)
+        dropped = sum(len(old.new) for old in edits[:first])
+        while self._logged_bytes - dropped > MAX_LOGGED_BYTES and first < len(edits):
+            dropped += len(edits[first].new)
+            first += 1
+        self._logged_bytes -= dropped
+        return (*edits[first:], edit)
+
+
+class Documents:
+    """The open documents by URI, in the position encoding that was negotiated with the client."""
+
+    def __init__(self) -> None:
+        self.encoding = PositionEncoding.UTF16
+        self._open: dict[str, Document] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, uri: str) -> Document | None:
+        return self._open.get(uri)
+
+    def open(self, item: types.TextDocumentItem) -> Document:
+        document = Document.opened(item)
+        self._open[item.uri] = document
+        return document
+
+    def change(self, params: types.DidChangeTextDocumentParams) -> Document | None:
+        """The changed document; None, and a line in the log, when the client never opened it."""
+        document = self._open.get(params.text_document.uri)
+        if document is None:
+            logger.warning("Ignoring a change to a document that is not open: %s", params.text_document.uri)
+            return None
+        document.change(params.content_changes, params.text_document.version, self.encoding)
+        return document
+
+    def close(self, uri: str) -> None:
+        if self._open.pop(uri, None) is None:
+            logger.warning("Ignoring the close of a document that is not open: %s", uri)
+
+
+def offsets_of(text: Text, span: types.Range, encoding: PositionEncoding) -> tuple[int, int]:
+    """The byte span of a range, clamped to the text and put in order."""
+    start = text.offset_at(span.start.line, span.start.character, encoding)
+    end = text.offset_at(span.end.line, span.end.character, encoding)
+    return min(start, end), max(start, end)
+
+
+def path_of(uri: str) -> str | None:
+    """The file name in a URI: a real path for `file:`, the path part alone for cells and unnamed documents."""
+    if uri.startswith("file:"):
+        return to_fs_path(uri)
+    try:
+        return unquote(urlsplit(uri).path) or None
+    except ValueError:
+        return None

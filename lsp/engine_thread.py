@@ -1,0 +1,302 @@
+"""The one thread that owns the engine, and the ways to have work done in it.
+
+Three kinds of work wait for the thread, in this order:
+
+    chores      load an engine, forget a document: in the order they came
+    requests    at most one a document: a newer one withdraws the one before
+    idle work   at most one a document, done in slices, given up as soon as anything above arrives
+
+All methods are called on the event loop. Whatever a job raises is delivered to whoever asked for it; the thread lives
+until `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+from model.engine import CancelCheck, Cancelled, KeyturnError, ModelError
+from model.factory import EngineSettings, load_completer
+
+if TYPE_CHECKING:
+    from model.completer import Completer
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Work = Callable[["Completer", CancelCheck], T]
+State = Literal["waiting", "loading", "ready", "error"]
+Loader = Callable[[EngineSettings, Callable[[str, int], None]], "Completer"]
+
+
+class Observer(Protocol):
+    """Told what the engine is up to, always on the event loop."""
+
+    def on_progress(self, message: str, percent: int) -> None: ...
+
+    def on_state(self, state: State, message: str) -> None: ...
+
+
+class Job(Generic[T]):
+    """One request for the thread. Its future resolves exactly once, on the event loop."""
+
+    def __init__(self, work: Work[T], future: asyncio.Future[T]) -> None:
+        self.work = work
+        self.future = future
+        self.is_withdrawn = False
+
+    def withdraw(self) -> None:
+        """Nobody wants the result any more: answer at once, stop the work at its next check."""
+        self.is_withdrawn = True
+        self.fail(Cancelled("A newer request took its place."))
+
+    def succeed(self, result: T) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class EngineThread:
+    """Runs one engine in one thread for an event loop that never waits for it."""
+
+    def __init__(self, observer: Observer, loader: Loader = load_completer) -> None:
+        self._observer = observer
+        self._loader = loader
+        self._loop = asyncio.get_running_loop()
+        self._wake = threading.Condition()
+        self._chores: deque[Callable[[], None]] = deque()
+        self._requests: OrderedDict[str, Job[Any]] = OrderedDict()
+        self._idle: OrderedDict[str, Work[bool]] = OrderedDict()
+        self._running: tuple[str, Job[Any]] | None = None
+        self._running_idle: str | None = None
+        self._num_loads = 0
+        self._closing = False
+        self._completer: Completer | None = None
+        self._thread = threading.Thread(target=self._run, name="keyturn-engine", daemon=True)
+        self.state: State = "waiting"
+        self.error = ""
+        self.model_name: str | None = None
+        self.engine_name: str | None = None
+        self.cache_bytes: dict[str, int] = {}
+        """Bytes of cache by document, as of the latest finished job."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def load(self, settings: EngineSettings) -> None:
+        """Load an engine, in place of the one before if there is one. Requests wait until it is there."""
+        self._num_loads += 1
+        load_id = self._num_loads
+        self._set_state("loading", "")
+        self._add_chore(lambda: self._load(settings, load_id))
+
+    async def run(self, document: str, work: Work[T]) -> T:
+        """Do `work` for a document. Raises `Cancelled` when a newer call for the same document arrives.
+
+        Raises `ModelError` when there is no engine; what `work` raises otherwise.
+        """
+        if self.state == "error":
+            raise ModelError(self.error)
+        self.withdraw(document)
+        job: Job[T] = Job(work, self._loop.create_future())
+        with self._wake:
+            self._requests[document] = job
+            self._drop_idle(document)
+            self._wake.notify()
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            job.is_withdrawn = True
+            with self._wake:
+                if self._requests.get(document) is job:
+                    del self._requests[document]
+            raise
+
+    def withdraw(self, document: str) -> None:
+        """Withdraw the document's request, whether it waits or runs. Its caller gets `Cancelled` at once."""
+        with self._wake:
+            jobs = [self._requests.pop(document, None)]
+            if self._running is not None and self._running[0] == document:
+                jobs.append(self._running[1])
+        for job in jobs:
+            if job is not None:
+                job.withdraw()
+
+    def when_idle(self, document: str, work: Work[bool]) -> None:
+        """Do `work` while nothing else is to be done, again and again until it answers False.
+
+        Replaces the document's earlier idle work.
+        """
+        with self._wake:
+            self._drop_idle(document)
+            self._idle[document] = work
+            self._wake.notify()
+
+    def stop_idle(self, document: str) -> None:
+        """Give up the document's idle work, for its text has changed."""
+        with self._wake:
+            self._drop_idle(document)
+
+    def forget(self, document: str, also: Callable[[], None] = lambda: None) -> None:
+        """Drop what the engine holds of a document, and the document's work; `also` runs in the thread as well."""
+        self.withdraw(document)
+        self.stop_idle(document)
+
+        def chore() -> None:
+            also()
+            if self._completer is not None:
+                self._completer.forget(document)
+            self.cache_bytes.pop(document, None)
+
+        self._add_chore(chore)
+
+    def close(self, timeout: float = 0.5) -> bool:
+        """Withdraw everything and end the thread; False when it is still busy after `timeout` seconds."""
+        with self._wake:
+            self._closing = True
+            jobs = list(self._requests.values())
+            self._requests.clear()
+            self._idle.clear()
+            if self._running is not None:
+                jobs.append(self._running[1])
+            self._wake.notify()
+        for job in jobs:
+            job.withdraw()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _drop_idle(self, document: str) -> None:
+        self._idle.pop(document, None)
+        if self._running_idle == document:
+            self._running_idle = None
+
+    def _add_chore(self, chore: Callable[[], None]) -> None:
+        with self._wake:
+            self._chores.append(chore)
+            self._wake.notify()
+
+    def _set_state(self, state: State, error: str) -> None:
+        self.state, self.error = state, error
+        self._observer.on_state(state, error)
+
+    # In the thread
+
+    def _run(self) -> None:
+        while (task := self._next()) is not None:
+            try:
+                task()
+            except Exception:
+                logger.exception("The engine thread goes on after a failure.")
+            # A finished job holds a document's text; keep none while waiting for the next one.
+            del task
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next thing to do; None once the thread shall end."""
+        with self._wake:
+            while not self._closing:
+                if self._chores:
+                    return self._chores.popleft()
+                if self._completer is not None and self._requests:
+                    document, job = self._requests.popitem(last=False)
+                    self._running = (document, job)
+                    return lambda: self._do_request(document, job)
+                if self._completer is not None and self._idle:
+                    document, work = self._idle.popitem(last=False)
+                    self._running_idle = document
+                    return lambda: self._do_idle(document, work)
+                self._wake.wait()
+            return None
+
+    def _do_request(self, document: str, job: Job[Any]) -> None:
+        assert self._completer is not None
+        deliver: tuple[Callable[..., None], object]
+        try:
+            deliver = (job.succeed, job.work(self._completer, lambda: job.is_withdrawn))
+        except BaseException as error:
+            deliver = (job.fail, error)
+        self._note_bytes(document)
+        with self._wake:
+            self._running = None
+        self._on_loop(*deliver)
+
+    def _do_idle(self, document: str, work: Work[bool]) -> None:
+        assert self._completer is not None
+        more = False
+        try:
+            more = work(self._completer, lambda: self._is_interrupted(document))
+        except Cancelled:
+            more = True
+        except KeyturnError as error:
+            logger.info("Idle work ended: %s", error)
+        except Exception:
+            logger.exception("Idle work failed.")
+        self._note_bytes(document)
+        with self._wake:
+            if more and self._running_idle == document:
+                self._idle[document] = work
+            self._running_idle = None
+
+    def _is_interrupted(self, document: str) -> bool:
+        return bool(self._requests or self._chores or self._closing or self._running_idle != document)
+
+    def _load(self, settings: EngineSettings, load_id: int) -> None:
+        # Two engines at once would need the memory of both.
+        self._completer = None
+        self.cache_bytes = {}
+
+        def progress(message: str, percent: int) -> None:
+            self._on_loop(self._observer.on_progress, message, percent)
+
+        try:
+            completer = self._loader(settings, progress)
+        except KeyturnError as error:
+            self._on_loop(self._fail_loading, load_id, str(error))
+        except Exception as error:
+            logger.exception("The engine could not be loaded.")
+            reason = str(error) or type(error).__name__
+            self._on_loop(self._fail_loading, load_id, f"The engine could not be loaded: {reason}.")
+        else:
+            self._completer = completer
+            self._on_loop(self._finish_loading, load_id, completer.model_name, completer.engine_name)
+
+    def _note_bytes(self, document: str) -> None:
+        if self._completer is None:
+            return
+        try:
+            documents = {*self.cache_bytes, document}
+            self.cache_bytes = {name: self._completer.cache_bytes(name) for name in documents}
+        except Exception:
+            logger.exception("The size of the cache is unknown.")
+
+    def _on_loop(self, callback: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # The loop has closed: nobody is left to be told.
+            logger.debug("Dropped a result: the event loop has closed.")
+
+    # Back on the loop
+
+    def _finish_loading(self, load_id: int, model_name: str, engine_name: str) -> None:
+        if load_id != self._num_loads:
+            return
+        self.model_name, self.engine_name = model_name, engine_name
+        self._set_state("ready", "")
+
+    def _fail_loading(self, load_id: int, message: str) -> None:
+        if load_id != self._num_loads:
+            return
+        with self._wake:
+            jobs = list(self._requests.values())
+            self._requests.clear()
+            self._idle.clear()
+        self._set_state("error", message)
+        for job in jobs:
+            job.fail(ModelError(message))

@@ -1,0 +1,60 @@
+"""What the commands without an editor share: their settings, their engine, their output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from lsp.config import Configuration, Layer, Settings, configure, find_project_root, standard_layers
+from lsp.exits import UsageError
+from lsp.log import set_up_logging
+from model.completer import Completer
+from model.engine import Completion, Sampling
+from model.factory import load_completer
+
+_OPTIONS = ("model", "reuse", "max_tokens", "temperature", "seed")
+
+
+def configuration_for(folder: Path, options: argparse.Namespace | None = None) -> Configuration:
+    """The settings that count in a folder, the command line's over all others. Problems go to standard error."""
+    layers, problems = standard_layers(find_project_root(folder.resolve()))
+    given = {name: value for name in _OPTIONS if (value := getattr(options, name, None)) is not None}
+    command_line = Layer("the command line", given)
+    if refused := configure([command_line]).problems:
+        raise UsageError(refused[0])
+    configuration = configure([*layers, command_line], problems)
+    set_up_logging(configuration.settings.log_level, configuration.settings.log_file)
+    return configuration
+
+
+def warn(configuration: Configuration) -> None:
+    for problem in configuration.problems:
+        sys.stderr.write(f"keyturn: {problem}\n")
+
+
+def load(settings: Settings) -> Completer:
+    return load_completer(settings.for_engine())
+
+
+def sampling_of(settings: Settings) -> Sampling:
+    return Sampling(temperature=settings.temperature, seed=settings.seed)
+
+
+def answer_as_json(request_id: object, text: str, completion: Completion) -> dict[str, Any]:
+    """The object that `complete --json` and `complete --batch` print."""
+    return {
+        "id": request_id,
+        "text": text,
+        "logprob": round(completion.logprob, 6),
+        "tokens": vars(completion.tokens),
+        "timings_ms": completion.timings_ms.rounded(),
+    }
+
+
+def write_line(line: str) -> None:
+    """One line to standard output, at once, in UTF-8 whatever the terminal thinks."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(line.encode("utf-8", errors="replace") + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,264 @@
+"""The language server: which messages it takes, and what each of them sets in motion.
+
+Nothing that takes long is imported here. `initialize` is answered first; the engine is loaded behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import default_converter
+from pygls.uris import to_fs_path
+
+from ast_tools.text import PositionEncoding
+from lsp.completion import Suggester
+from lsp.config import Configuration, Layer, Settings, configure, editor_layer, standard_layers
+from lsp.convert import ACCEPTED_COMMAND
+from lsp.documents import Documents
+from lsp.engine_thread import EngineThread
+from lsp.log import set_up_logging
+from lsp.protocol import KeyturnProtocol
+from lsp.status import Status
+from lsp.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
+from lsp.version import version
+
+logger = logging.getLogger(__name__)
+
+STATS_METHOD = "keyturn/stats"
+_CONFIGURATION_SECONDS = 1.0
+
+
+class KeyturnServer(LanguageServer):
+    """One client's session: its documents, its settings, its engine."""
+
+    protocol: KeyturnProtocol
+
+    def __init__(self) -> None:
+        super().__init__(
+            "keyturn",
+            version(),
+            text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
+            protocol_cls=KeyturnProtocol,
+            converter_factory=default_converter,
+        )
+        self.documents = Documents()
+        self.status = Status(self)
+        self.engine = EngineThread(self.status)
+        self.suggester = Suggester(self.documents, self.engine, self.status)
+        self.configuration = Configuration()
+        self._outer_layers: list[Layer] = []
+        self._outer_problems: list[str] = []
+        self._initial_layer = editor_layer(None)
+        self._pulls_configuration = False
+        _register(self)
+
+    @property
+    def settings(self) -> Settings:
+        return self.configuration.settings
+
+    def initialize(self, params: types.InitializeParams) -> None:
+        """Learn what the client is and can; nothing is loaded yet."""
+        capabilities = params.capabilities
+        self.documents.encoding = PositionEncoding(str(_value(self.protocol.workspace.position_encoding)))
+        experimental = capabilities.experimental
+        self.status.wants_status = isinstance(experimental, dict) and bool(experimental.get("keyturnStatus"))
+        self.status.shows_progress = bool(capabilities.window and capabilities.window.work_done_progress)
+        self._pulls_configuration = bool(capabilities.workspace and capabilities.workspace.configuration)
+        root = _root_of(params)
+        self.suggester.root = root
+        self._outer_layers, self._outer_problems = standard_layers(root)
+        self._initial_layer = editor_layer(params.initialization_options)
+        # An editor in another container has a process that cannot be seen from here; it is not watched.
+        if params.process_id is not None and is_alive(params.process_id):
+            self.protocol.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
+        self._configure(editor_layer(None))
+
+    async def begin(self) -> None:
+        """After `initialized`: ask for the editor's settings, then load the engine."""
+        self.engine.start()
+        layer = editor_layer(None)
+        if self._pulls_configuration:
+            await self._watch_configuration()
+            layer = await self._pull_configuration()
+        self._configure(layer)
+        self._report_problems()
+        self._load_engine()
+
+    async def reconfigure(self, raw: object) -> None:
+        """The editor's settings have changed: it sent them, or sent nothing and is asked."""
+        layer = editor_layer(raw)
+        if not layer.values and self._pulls_configuration:
+            layer = await self._pull_configuration()
+        engine_before = self.settings.for_engine()
+        self._configure(layer)
+        self._report_problems()
+        if self.settings.for_engine() != engine_before or self.engine.state in ("waiting", "error"):
+            self._load_engine()
+
+    def stats(self, uri: str, *, digest: bool) -> dict[str, Any]:
+        """What `keyturn/stats` answers. Counts are of the session, the rest is of one document."""
+        document = self.documents.get(uri)
+        latest = self.suggester.latest.get(uri)
+        completion = latest.completion if latest is not None else None
+        counts = self.suggester.counts
+        return {
+            "tokens": None if completion is None else vars(completion.tokens),
+            "timings_ms": None if completion is None else completion.timings_ms.rounded(),
+            "cache_bytes": None if document is None else self.engine.cache_bytes.get(uri, 0),
+            "version": None if document is None else document.version,
+            "sha256": document.digest() if document is not None and digest else None,
+            "requests": counts.requests,
+            "shown": counts.shown,
+            "accepted": counts.accepted,
+            "model": self.engine.model_name,
+            "engine": self.engine.engine_name,
+            "state": self.engine.state,
+        }
+
+    def _configure(self, editor: Layer) -> None:
+        self.configuration = configure([*self._outer_layers, self._initial_layer, editor], self._outer_problems)
+        set_up_logging(self.settings.log_level, self.settings.log_file)
+        self.suggester.settings_changed(self.settings)
+
+    def _report_problems(self) -> None:
+        for problem in self.configuration.problems:
+            logger.warning("%s", problem)
+            self.status.say_once(problem, types.MessageType.Warning)
+
+    def _load_engine(self) -> None:
+        if self.settings.enabled:
+            self.engine.load(self.settings.for_engine())
+
+    async def _pull_configuration(self) -> Layer:
+        """The client's `keyturn` section; empty when it does not answer in time."""
+        item = types.ConfigurationItem(section="keyturn")
+        try:
+            answer = await asyncio.wait_for(
+                self.workspace_configuration_async(types.ConfigurationParams(items=[item])), _CONFIGURATION_SECONDS
+            )
+        except Exception as error:
+            logger.warning("The client did not tell its settings: %s", str(error) or type(error).__name__)
+            return editor_layer(None)
+        return editor_layer(answer[0] if answer else None)
+
+    async def _watch_configuration(self) -> None:
+        workspace = self.client_capabilities.workspace
+        watch = workspace.did_change_configuration if workspace is not None else None
+        if watch is None or not watch.dynamic_registration:
+            return
+        registration = types.Registration(
+            id="keyturn-configuration",
+            method=types.WORKSPACE_DID_CHANGE_CONFIGURATION,
+            register_options={"section": "keyturn"},
+        )
+        self.client_register_capability(types.RegistrationParams(registrations=[registration]))
+
+
+def _register(server: KeyturnServer) -> None:
+    server.feature(types.INITIALIZE)(_initialize)
+    server.feature(types.INITIALIZED)(_initialized)
+    server.feature(types.TEXT_DOCUMENT_DID_OPEN)(_did_open)
+    server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(_did_change)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(_did_close)
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_inline_completion)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
+    server.feature(STATS_METHOD)(_stats)
+    server.command(ACCEPTED_COMMAND)(_accepted)
+
+
+def _initialize(ls: KeyturnServer, params: types.InitializeParams) -> None:
+    ls.initialize(params)
+
+
+def _initialized(ls: KeyturnServer, params: types.InitializedParams) -> None:
+    ls.protocol.spawn(ls.begin())
+
+
+def _did_open(ls: KeyturnServer, params: types.DidOpenTextDocumentParams) -> None:
+    uri = params.text_document.uri
+    if ls.documents.get(uri) is not None:
+        ls.suggester.closed(uri)
+    ls.suggester.opened(ls.documents.open(params.text_document))
+
+
+def _did_change(ls: KeyturnServer, params: types.DidChangeTextDocumentParams) -> None:
+    document = ls.documents.change(params)
+    if document is not None:
+        ls.suggester.changed(document)
+
+
+def _did_close(ls: KeyturnServer, params: types.DidCloseTextDocumentParams) -> None:
+    ls.documents.close(params.text_document.uri)
+    ls.suggester.closed(params.text_document.uri)
+
+
+async def _inline_completion(
+    ls: KeyturnServer, params: types.InlineCompletionParams
+) -> list[types.InlineCompletionItem] | None:
+    return await ls.suggester.suggest(params)
+
+
+async def _did_change_configuration(ls: KeyturnServer, params: types.DidChangeConfigurationParams) -> None:
+    await ls.reconfigure(params.settings)
+
+
+def _stats(ls: KeyturnServer, params: object) -> dict[str, Any]:
+    uri = params.get("uri") if isinstance(params, dict) else None
+    if not isinstance(uri, str):
+        raise JsonRpcInvalidParams(f'Invalid params for {STATS_METHOD}: it takes {{"uri": "…"}}.')
+    return ls.stats(uri, digest=isinstance(params, dict) and params.get("digest") is True)
+
+
+def _accepted(ls: KeyturnServer, *arguments: object) -> bool:
+    return bool(arguments) and ls.suggester.accept(arguments[0])
+
+
+def serve_stdio() -> int:
+    """Serve one client over standard input and output; the exit status."""
+    stdin_fd, stdout = claim_stdio()
+
+    async def serve() -> int:
+        server = KeyturnServer()
+        return await _until_closed(server, converse_over_stdio(server.protocol, stdin_fd, stdout))
+
+    return asyncio.run(serve())
+
+
+def serve_tcp(host: str, port: int) -> int:
+    """Serve one client over TCP; the exit status."""
+
+    async def serve() -> int:
+        server = KeyturnServer()
+        return await _until_closed(server, converse_over_tcp(server.protocol, host, port))
+
+    return asyncio.run(serve())
+
+
+async def _until_closed(server: KeyturnServer, conversation: Any) -> int:
+    code: int = await conversation
+    if not server.engine.close():
+        # Python waits for no daemon thread, and torch dislikes being torn down while it runs.
+        logger.warning("The engine is still busy; ending without it.")
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+def _root_of(params: types.InitializeParams) -> Path | None:
+    """The folder of the project: the first workspace folder, else what older clients say."""
+    uris = [folder.uri for folder in params.workspace_folders or []]
+    uris += [params.root_uri] if params.root_uri else []
+    paths = [to_fs_path(uri) for uri in uris if uri.startswith("file:")]
+    paths += [params.root_path] if params.root_path else []
+    return next((Path(path) for path in paths if path), None)
+
+
+def _value(encoding: object) -> object:
+    return getattr(encoding, "value", encoding)

@@ -1,0 +1,124 @@
+"""Tells the user what the engine is up to: progress while it loads, one message when it fails, a status bar's text.
+
+Status bars need a notification of our own. It is sent to clients that ask for it in `initialize`, with
+`capabilities.experimental.keyturnStatus: true`; others would warn about a method they do not know.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
+
+from lsp.engine_thread import State
+
+if TYPE_CHECKING:
+    from lsp.server import KeyturnServer
+
+logger = logging.getLogger(__name__)
+
+STATUS_METHOD = "keyturn/status"
+
+
+class Status:
+    """The observer of the engine and the reporter of the pipeline, for one client."""
+
+    def __init__(self, server: KeyturnServer) -> None:
+        self._server = server
+        self._said: set[str] = set()
+        self._progress: LoadProgress | None = None
+        self._last_ms: float | None = None
+        self.wants_status = False
+        self.shows_progress = False
+
+    def on_state(self, state: State, message: str) -> None:
+        if state == "loading":
+            self._begin_progress()
+        else:
+            self._end_progress("Ready" if state == "ready" else "Failed")
+        if state == "error":
+            logger.error("%s", message)
+            self.say_once(message, types.MessageType.Error)
+        self.send()
+
+    def on_progress(self, message: str, percent: int) -> None:
+        if self._progress is not None:
+            self._progress.report(message, percent)
+
+    def problem(self, message: str) -> None:
+        self.say_once(message, types.MessageType.Warning)
+
+    def latency(self, milliseconds: float) -> None:
+        self._last_ms = round(milliseconds, 1)
+        self.send()
+
+    def say_once(self, message: str, kind: types.MessageType) -> None:
+        """Show a message in the editor; the same one never again in this session."""
+        if message not in self._said:
+            self._said.add(message)
+            self._server.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
+
+    def send(self) -> None:
+        if not self.wants_status:
+            return
+        engine = self._server.engine
+        self._server.protocol.notify(
+            STATUS_METHOD,
+            {
+                "state": engine.state,
+                "message": engine.error,
+                "model": engine.model_name,
+                "engine": engine.engine_name,
+                "last_ms": self._last_ms,
+            },
+        )
+
+    def _begin_progress(self) -> None:
+        self._end_progress("Starting again")
+        if self.shows_progress:
+            self._progress = LoadProgress(self._server)
+
+    def _end_progress(self, message: str) -> None:
+        if self._progress is not None:
+            self._progress.end(message)
+            self._progress = None
+
+
+class LoadProgress:
+    """One progress bar. What happens before the client has agreed to it is shown once it has."""
+
+    def __init__(self, server: KeyturnServer) -> None:
+        self._server = server
+        self._token = f"keyturn-load-{uuid.uuid4()}"
+        self._is_created = False
+        self._is_ended = False
+        self._latest = ("Loading the model", 0)
+        server.protocol.spawn(self._create())
+
+    async def _create(self) -> None:
+        try:
+            await self._server.window_work_done_progress_create_async(
+                types.WorkDoneProgressCreateParams(token=self._token)
+            )
+        except Exception as error:
+            logger.info("The client shows no progress: %s", error)
+            return
+        if not self._is_ended:
+            self._is_created = True
+            message, percent = self._latest
+            self._notify(types.WorkDoneProgressBegin(title="keyturn", message=message, percentage=percent))
+
+    def report(self, message: str, percent: int) -> None:
+        self._latest = (message, percent)
+        if self._is_created:
+            self._notify(types.WorkDoneProgressReport(message=message, percentage=percent))
+
+    def end(self, message: str) -> None:
+        self._is_ended = True
+        if self._is_created:
+            self._notify(types.WorkDoneProgressEnd(message=message))
+
+    def _notify(self, value: object) -> None:
+        self._server.progress(types.ProgressParams(token=self._token, value=value))

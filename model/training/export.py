@@ -1,0 +1,65 @@
+"""Turns a training checkpoint into a Hugging Face folder that transformers and keyturn's engine load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from model.training.network import Shape
+from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, special_id
+from model.training.train import read_state
+
+
+def export(work: Path, output: Path, make_card: Callable[[Path], str]) -> None:
+    """Write the folder; it appears complete or not at all, and replaces an older one.
+
+    `make_card` gets the folder with everything but the card, so that a card can report what these weights measure.
+    """
+    state = read_state(work)
+    shape = Shape(**state["shape"])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        write_checkpoint(state["parameters"], shape, work, temporary)
+        (temporary / "README.md").write_text(make_card(temporary), encoding="utf-8")
+        if (work / "manifest.json").is_file():
+            shutil.copyfile(work / "manifest.json", temporary / "manifest.json")
+        temporary.chmod(0o755)
+        _replace(temporary, output)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_checkpoint(parameters: dict[str, torch.Tensor], shape: Shape, tokenizer_folder: Path, folder: Path) -> None:
+    """The files of the checkpoint but its card; weights in bfloat16."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    end_id, pad_id = special_id(tokenizer, END), special_id(tokenizer, PAD)
+    save_tokenizer(tokenizer, folder, shape.max_positions)
+    ends = [end_id, *(special_id(tokenizer, name) for name in (PREFIX, SUFFIX, MIDDLE, PAD))]
+    _write_json(folder / "config.json", shape.config(end_id=end_id, pad_id=pad_id))
+    _write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": pad_id})
+    weights = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in parameters.items()}
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Rename `new` to `old`; folders cannot be replaced in one step, so the old one steps aside first."""
+    aside = old.with_name(f".{old.name}-old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

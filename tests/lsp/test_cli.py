@@ -1,0 +1,262 @@
+"""The command line as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lsp.client import PATIENCE, environment
+
+SCRIPT = {
+    "rules": [
+        {"after": "pri", "text": "nt(value)\nprint(other)"},
+        {"after": "broken", "fail": "The engine broke; start it again."},
+        {"after": "🎈", "text": "pop()"},
+    ],
+    "default": {"text": "hello"},
+}
+ANSWER = {"id", "text", "logprob", "tokens", "timings_ms"}
+TOKENS = {"prompt", "kept", "turned", "encoded", "generated", "stale"}
+TIMINGS = {"tokenize", "turn", "encode", "first_token", "decode", "total"}
+
+
+def keyturn(folder: Path, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lsp.cli", *arguments],
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment(folder, SCRIPT, **variables),
+        cwd=folder,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def batch(folder: Path, *requests: Any, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    lines = "".join((request if isinstance(request, str) else json.dumps(request)) + "\n" for request in requests)
+    (folder / "requests.jsonl").write_text(lines, encoding="utf-8")
+    result = keyturn(folder, "complete", "--batch", "requests.jsonl", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_complete_prints_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\npri\n", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:2:4")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "nt(value)\n", "")
+
+
+def test_complete_prints_json(tmp_path: Path) -> None:
+    """Columns are characters on the command line and UTF-16 in the range."""
+    (tmp_path / "a.py").write_text("s = '🎈'\nx🎈\n", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:2:3", "--json")
+    answer = json.loads(result.stdout)
+    assert set(answer) == ANSWER | {"range", "model", "engine"}
+    assert (set(answer["tokens"]), set(answer["timings_ms"])) == (TOKENS, TIMINGS)
+    assert (answer["text"], answer["engine"], answer["model"]) == ("pop()", "scripted", "script.json")
+    assert answer["range"] == {"start": {"line": 1, "character": 3}, "end": {"line": 1, "character": 3}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["complete"], "Give either"),
+        (["complete", "a.py"], "FILE:LINE:COLUMN"),
+        (["complete", "a.py:0:1"], "there is no line 0"),
+        (["complete", "a.py:9:1"], "has 2 lines"),
+        (["complete", "a.py:1:5"], "ends at column 4"),
+        (["complete", "none.py:1:1"], "none.py cannot be read"),
+        (["complete", ".:1:1"], "cannot be read"),
+        (["complete", "binary:1:1"], "binary"),
+        (["complete", "latin1.py:1:1"], "UTF-8"),
+        (["complete", "a.py:1:1", "--max-tokens", "0"], "from 1 to 1024"),
+        (["complete", "a.py:1:1", "--max-tokens", "many"], "invalid int"),
+        (["complete", "a.py:1:1", "--reuse", "some"], "invalid choice"),
+        (["complete", "--batch", "none.jsonl"], "none.jsonl cannot be read"),
+        (["serve", "--tcp", "here"], "HOST:PORT"),
+        (["sing"], "invalid choice"),
+        ([], "required"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "a.py").write_text("pri\n", encoding="utf-8")
+    (tmp_path / "binary").write_bytes(b"\x7fELF\x00\x01")
+    (tmp_path / "latin1.py").write_bytes(b"caf\xe9")
+    result = keyturn(tmp_path, *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("keyturn: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_a_failing_engine_is_status_3(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("broken", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:1:7")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == "keyturn: The engine broke; start it again.\n"
+
+
+def test_a_model_that_is_none_is_status_2(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:1:1", "--model", str(tmp_path), KEYTURN_ENGINE="embedded")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    assert keyturn(tmp_path, "--version").stdout.startswith("keyturn ")
+    help_text = keyturn(tmp_path, "--help").stdout
+    assert all(command in help_text for command in ("serve", "complete", "demo", "doctor", "model"))
+
+
+def test_a_bad_setting_is_said_and_its_default_used(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.toml").write_text("max_tokens = -1\n")
+    (tmp_path / "a.py").write_text("pri", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:1:4")
+    assert (result.returncode, result.stdout) == (0, "nt(value)\n")
+    assert "`max_tokens`" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_batch_answers_each_line_in_order(tmp_path: Path) -> None:
+    first, second = batch(
+        tmp_path,
+        {"id": "a", "prefix": "pri", "suffix": "\n", "language": "python", "stop": "line"},
+        {"id": 2, "prefix": "x", "suffix": ""},
+    )
+    assert set(first) == set(second) == ANSWER
+    assert (set(first["tokens"]), set(first["timings_ms"])) == (TOKENS, TIMINGS)
+    assert [(answer["id"], answer["text"]) for answer in (first, second)] == [("a", "nt(value)"), (2, "hello")]
+
+
+def test_batch_without_a_stop_gives_the_models_own_text(tmp_path: Path) -> None:
+    (answer,) = batch(tmp_path, {"id": 1, "prefix": "pri", "suffix": "", "stop": "none"})
+    assert answer["text"] == "nt(value)\nprint(other)"
+
+
+def test_batch_lines_limit_their_tokens(tmp_path: Path) -> None:
+    (answer,) = batch(tmp_path, {"id": 1, "prefix": "pri", "suffix": "", "stop": "none", "max_tokens": 1})
+    assert answer["tokens"]["generated"] == 1
+
+
+def test_batch_lines_of_one_document_share_its_cache(tmp_path: Path) -> None:
+    requests = [{"id": n, "prefix": "a = 1\n" * 50 + "pri", "suffix": "", "document": "d"} for n in (1, 2)]
+    first, second = batch(tmp_path, *requests)
+    assert first["tokens"]["kept"] == 0
+    assert second["tokens"]["kept"] == second["tokens"]["prompt"]
+    alone = [{**request, "document": None} for request in requests]
+    assert [answer["tokens"]["kept"] for answer in batch(tmp_path, *alone)] == [0, 0]
+
+
+def test_batch_goes_on_after_bad_lines(tmp_path: Path) -> None:
+    bad: list[Any] = [
+        "{",
+        "[]",
+        "[" * 100_000,
+        {"id": 1},
+        {"id": 2, "prefix": 5},
+        {"id": 3, "prefix": "", "stop": "never"},
+        {"id": 4, "prefix": "", "max_tokens": 0},
+        {"id": 5, "prefix": "", "max_tokens": "x"},
+        {"id": 6, "prefix": "broken"},
+    ]
+    *errors, last = batch(tmp_path, *bad, "", {"id": 7, "prefix": "pri\ud83d"})
+    assert [set(answer) for answer in errors] == [{"id", "error"}] * len(bad)
+    assert [answer["id"] for answer in errors] == [None, None, None, 1, 2, 3, 4, 5, 6]
+    assert (last["id"], last["text"]) == (7, "hello")
+
+
+def test_batch_reads_standard_input_and_answers_at_once(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsp.cli", "complete", "--batch", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(tmp_path, SCRIPT),
+        cwd=tmp_path,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in range(3):
+            process.stdin.write(json.dumps({"id": number, "prefix": "x"}).encode() + b"\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["id"] == number
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"id": number, "prefix": "x" * 1000}) + "\n" for number in range(500))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsp.cli", "complete", "--batch", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path, SCRIPT),
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(json.dumps({"id": 0, "prefix": "x"}).encode() + b"\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.stdout.close()
+    try:
+        process.stdin.write(lines.encode())
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    assert process.wait(PATIENCE) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_doctor_tells_what_it_found(tmp_path: Path) -> None:
+    result = keyturn(tmp_path, "doctor", "--json")
+    report = json.loads(result.stdout)
+    assert (result.returncode, report["error"]) == (0, None)
+    assert report["model"]["name"] == "script.json"
+    assert report["versions"]["pygls"].startswith("2.")
+    assert report["answer"] == "hello"
+    assert set(report["speed"]) == {"load_seconds", "prefill_ms_per_token", "decode_ms_per_token", "total_ms"}
+    assert "hello" in keyturn(tmp_path, "doctor").stdout
+
+
+def test_doctor_without_a_working_engine_is_status_3(tmp_path: Path) -> None:
+    result = keyturn(tmp_path, "doctor", KEYTURN_SCRIPT=str(tmp_path / "none.json"))
+    assert result.returncode == 3
+    assert "does not answer" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("serve",), ("complete", "--batch", "-")], ids=" ".join)
+def test_an_interrupt_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsp.cli", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path, SCRIPT),
+        cwd=tmp_path,
+        # Whoever runs the tests in the background has them ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    body = b'{"jsonrpc":"2.0","id":1,"method":"shutdown"}'
+    start = b"Content-Length: %d\r\n\r\n%b" % (len(body), body) if arguments == ("serve",) else b'{"prefix": "x"}\n'
+    process.stdin.write(start)
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (130, b"")

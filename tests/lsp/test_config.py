@@ -1,0 +1,130 @@
+"""Layers of settings, and the one sentence about each bad value."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsp.config import Layer, Settings, configure, editor_layer, environment_layer, find_project_root, standard_layers
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(setting.metadata["doc"].endswith(".") for setting in fields(Settings))
+
+
+def test_the_later_layer_wins() -> None:
+    layers = [Layer("a", {"max_tokens": 1, "seed": 1}), Layer("b", {"max_tokens": 2}), Layer("c", {})]
+    configuration = configure(layers)
+    assert (configuration.settings.max_tokens, configuration.settings.seed) == (2, 1)
+    assert configuration.origins == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"max_tokens": "many"}, "`max_tokens` in x must be a whole number from 1 to 1024, not 'many'; it is ignored."),
+        ({"max_tokens": True}, "`max_tokens` in x must be a whole number from 1 to 1024, not True; it is ignored."),
+        ({"max_tokens": 0}, "`max_tokens` in x must be a whole number from 1 to 1024, not 0; it is ignored."),
+        ({"temperature": float("nan")}, "`temperature` in x must be a number from 0 to 2, not nan; it is ignored."),
+        (
+            {"max_tokens": float("inf")},
+            "`max_tokens` in x must be a whole number from 1 to 1024, not inf; it is ignored.",
+        ),
+        ({"reuse": ["pie"]}, '`reuse` in x must be one of "pie", "exact", "off", not [\'pie\']; it is ignored.'),
+        ({"enabled": "yes"}, "`enabled` in x must be true or false, not 'yes'; it is ignored."),
+        ({"disabled_globs": "*.py"}, "`disabled_globs` in x must be a list of strings, not '*.py'; it is ignored."),
+        ({"model": 5}, "`model` in x must be a string, not 5; it is ignored."),
+        ({"colour": "red"}, "Unknown setting `colour` in x is ignored."),
+    ],
+)
+def test_a_bad_value_is_named_and_its_default_used(values: dict[str, Any], expected: str) -> None:
+    configuration = configure([Layer("x", values)])
+    assert configuration.problems == (expected,)
+    assert configuration.settings == Settings()
+
+
+@pytest.mark.parametrize("name", ["engine", "model", "script", "url", "api_key", "command", "commands", "log_file"])
+def test_a_project_may_not_choose_what_is_loaded_or_where_code_goes(tmp_path: Path, name: str) -> None:
+    (tmp_path / "keyturn.toml").write_text(f'{name} = "evil"\nmax_tokens = 9\n')
+    (tmp_path / "pyproject.toml").write_text(f'[tool.keyturn]\n{name} = "evil"\n')
+    layers, problems = standard_layers(tmp_path, environment={})
+    configuration = configure(layers, problems)
+    assert configuration.settings == Settings(max_tokens=9)
+    assert [problem.split(" in ")[0] for problem in configuration.problems] == [f"`{name}` is ignored"] * 2
+
+
+def test_the_environment_is_text() -> None:
+    variables = {
+        "KEYTURN_ENABLED": "no",
+        "KEYTURN_MAX_TOKENS": "7",
+        "KEYTURN_TEMPERATURE": "0.5",
+        "KEYTURN_DISABLED_GLOBS": "*.env, secret/*",
+        "KEYTURN_SEED": "",
+        "KEYTURN_THREADS": "two",
+        "HOME": "/",
+    }
+    configuration = configure([environment_layer(variables)])
+    expected = Settings(enabled=False, max_tokens=7, temperature=0.5, disabled_globs=("*.env", "secret/*"))
+    assert configuration.settings == expected
+    assert len(configuration.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"keyturn": {"maxTokens": 5, "disabledGlobs": ["*.x"]}},
+        {"maxTokens": 5, "disabledGlobs": ["*.x"], "seed": None, "trace": {"server": "verbose"}},
+        {"max_tokens": 5.0, "disabled_globs": ["*.x"], "server.path": "/usr/bin/keyturn"},
+    ],
+)
+def test_the_editors_settings_come_in_either_spelling(raw: object) -> None:
+    configuration = configure([editor_layer(raw)])
+    assert configuration.settings == Settings(max_tokens=5, disabled_globs=("*.x",))
+    assert configuration.problems == ()
+
+
+@pytest.mark.parametrize("raw", [None, 5, "text", [], {"keyturn": None}])
+def test_an_editor_without_settings_changes_nothing(raw: object) -> None:
+    assert configure([editor_layer(raw)]).settings == Settings()
+
+
+@pytest.mark.parametrize("content", [b"max_tokens = ", b"\xff\xfe", b"x" * 2_000_000, b"a = " + b"[" * 100_000])
+def test_a_broken_file_is_named_and_passed_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "keyturn.toml").write_bytes(content)
+    layers, problems = standard_layers(tmp_path, environment={})
+    assert configure(layers, problems).settings == Settings()
+    assert len(problems) == 1
+    assert str(tmp_path / "keyturn.toml") in problems[0]
+
+
+def test_a_broken_pyproject_that_does_not_speak_of_keyturn_is_left_to_others(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    assert standard_layers(tmp_path, environment={})[1] == []
+
+
+def test_the_projects_root_is_the_nearest_folder_with_settings(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "a" / "pyproject.toml").write_text("[tool.other]\n")
+    assert find_project_root(inner) is None
+    (tmp_path / "pyproject.toml").write_text("[tool.keyturn]\nseed = 1\n")
+    assert find_project_root(inner) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "language", "allowed"),
+    [
+        (Settings(), "/p/a.py", "python", True),
+        (Settings(enabled=False), "/p/a.py", "python", False),
+        (Settings(disabled_languages=("python",)), "/p/a.py", "python", False),
+        (Settings(disabled_globs=("*.env",)), "/p/x/prod.env", "plaintext", False),
+        (Settings(disabled_globs=("secret/*",)), "/p/secret/a.py", "python", False),
+        (Settings(disabled_globs=("secret/*",)), "/q/secret/a.py", "python", True),
+        (Settings(disabled_globs=("*",)), None, "python", True),
+    ],
+)
+def test_where_suggestions_are_wanted(settings: Settings, path: str | None, language: str, allowed: bool) -> None:
+    assert settings.allows(path, language, Path("/p")) is allowed

@@ -1,0 +1,52 @@
+"""The pages say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from lsp.cli import _parser
+from lsp.config import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def row(setting: Field[Any]) -> str:
+    """A setting's line in docs/settings.md."""
+    default = setting.default
+    shown = "" if default in (None, ()) else f"`{json.dumps(default)}`"
+    hint = get_type_hints(Settings)[setting.name]
+    choices = [f"`{choice}`" for choice in get_args(hint) if isinstance(choice, str)]
+    doc = setting.metadata["doc"] + (f" One of {', '.join(choices)}." if choices else "")
+    place = "" if setting.metadata["in_projects"] else "no"
+    return f"| `{setting.name}` | {shown} | {doc} | {place} |"
+
+
+@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)
+def test_every_setting_has_its_line(setting: Field[Any]) -> None:
+    assert row(setting) in (ROOT / "docs" / "settings.md").read_text().splitlines()
+
+
+def test_no_line_is_about_a_setting_that_is_gone() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    assert named == [setting.name for setting in fields(Settings)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_command_of_the_page_exists() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    named = set(re.findall(r"^    keyturn (\w+)", page, re.MULTILINE))
+    help_text = _parser([]).format_help()
+    assert named
+    assert all(re.search(rf"^\s+{name}\b", help_text, re.MULTILINE) for name in named)

@@ -1,0 +1,270 @@
+"""The engine's thread with a stand-in for the engine, so that each moment of its life can be held still."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from lsp.engine_thread import EngineThread, State
+from model.completer import Completer
+from model.engine import CancelCheck, Cancelled, ModelError
+from model.factory import EngineSettings
+
+PATIENCE = 20.0
+
+
+@dataclass
+class Watcher:
+    """Collects what the thread tells."""
+
+    states: list[tuple[State, str]] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
+
+    def on_state(self, state: State, message: str) -> None:
+        self.states.append((state, message))
+
+    def on_progress(self, message: str, percent: int) -> None:
+        self.progress.append(message)
+
+
+@dataclass
+class FakeCompleter:
+    model_name: str = "fake"
+    engine_name: str = "fake"
+    forgotten: list[str] = field(default_factory=list)
+
+    def forget(self, document: str) -> None:
+        self.forgotten.append(document)
+
+    def cache_bytes(self, document: str | None = None) -> int:
+        return 7
+
+
+@dataclass
+class Bench:
+    thread: EngineThread
+    watcher: Watcher
+    completer: FakeCompleter
+    may_load: threading.Event
+
+
+def on_bench(test: Callable[[Bench], Awaitable[None]], *, load: bool = True) -> None:
+    """Run a test on an event loop with a started thread, and close it."""
+
+    async def run() -> None:
+        watcher, completer, may_load = Watcher(), FakeCompleter(), threading.Event()
+
+        def loader(settings: EngineSettings, progress: Callable[[str, int], None]) -> Completer:
+            progress("loading", 50)
+            assert may_load.wait(PATIENCE)
+            if settings.model == "missing":
+                raise ModelError("There is no such model.")
+            if settings.model == "bug":
+                raise ZeroDivisionError("by zero")
+            return cast(Completer, completer)
+
+        thread = EngineThread(watcher, loader)
+        thread.start()
+        if load:
+            may_load.set()
+            thread.load(EngineSettings())
+        try:
+            await asyncio.wait_for(test(Bench(thread, watcher, completer, may_load)), PATIENCE)
+        finally:
+            may_load.set()
+            assert thread.close()
+
+    asyncio.run(run())
+
+
+class Holding:
+    """Work that says when it runs, and ends when it is cancelled or released."""
+
+    def __init__(self, result: Any = "done") -> None:
+        self.result = result
+        self.runs = threading.Event()
+        self.released = threading.Event()
+        self.was_cancelled = False
+
+    def __call__(self, completer: Completer, cancelled: CancelCheck) -> Any:
+        self.runs.set()
+        while not self.released.wait(0.001):
+            if cancelled():
+                self.was_cancelled = True
+                raise Cancelled("stopped")
+        return self.result
+
+    async def until_running(self) -> None:
+        await asyncio.to_thread(self.runs.wait, PATIENCE)
+
+
+def quick(completer: Completer, cancelled: CancelCheck) -> str:
+    return "quick"
+
+
+def test_requests_wait_for_the_engine() -> None:
+    async def test(bench: Bench) -> None:
+        bench.thread.load(EngineSettings())
+        waiting = asyncio.ensure_future(bench.thread.run("a", quick))
+        bench.may_load.set()
+        assert await waiting == "quick"
+        assert [state for state, _ in bench.watcher.states] == ["loading", "ready"]
+        assert bench.watcher.progress == ["loading"]
+
+    on_bench(test, load=False)
+
+
+@pytest.mark.parametrize(("model", "message"), [("missing", "There is no such model."), ("bug", "by zero")])
+def test_a_failed_load_fails_those_who_wait_and_can_be_repeated(model: str, message: str) -> None:
+    async def test(bench: Bench) -> None:
+        bench.thread.load(EngineSettings(model=model))
+        waiting = asyncio.ensure_future(bench.thread.run("a", quick))
+        bench.may_load.set()
+        with pytest.raises(ModelError, match=message):
+            await waiting
+        with pytest.raises(ModelError, match=message):
+            await bench.thread.run("a", quick)
+        bench.thread.load(EngineSettings())
+        assert await bench.thread.run("a", quick) == "quick"
+
+    on_bench(test, load=False)
+
+
+def test_a_newer_request_is_answered_and_the_older_one_stopped() -> None:
+    async def test(bench: Bench) -> None:
+        older = Holding()
+        first = asyncio.ensure_future(bench.thread.run("a", older))
+        await older.until_running()
+        assert await bench.thread.run("a", quick) == "quick"
+        with pytest.raises(Cancelled):
+            await first
+        assert older.was_cancelled
+
+    on_bench(test)
+
+
+def test_a_cancelled_request_that_runs_is_stopped() -> None:
+    async def test(bench: Bench) -> None:
+        running = Holding()
+        request = asyncio.ensure_future(bench.thread.run("a", running))
+        await running.until_running()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert await bench.thread.run("b", quick) == "quick"
+        assert running.was_cancelled
+
+    on_bench(test)
+
+
+def test_a_cancelled_request_that_waits_is_never_run() -> None:
+    async def test(bench: Bench) -> None:
+        blocker, waiting = Holding(), Holding()
+        first = asyncio.ensure_future(bench.thread.run("a", blocker))
+        await blocker.until_running()
+        second = asyncio.ensure_future(bench.thread.run("b", waiting))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        blocker.released.set()
+        assert await first == "done"
+        assert await bench.thread.run("c", quick) == "quick"
+        assert not waiting.runs.is_set()
+
+    on_bench(test)
+
+
+def test_a_crash_is_delivered_and_the_thread_lives_on() -> None:
+    async def test(bench: Bench) -> None:
+        def crash(completer: Completer, cancelled: CancelCheck) -> str:
+            raise KeyError("oops")
+
+        with pytest.raises(KeyError):
+            await bench.thread.run("a", crash)
+        assert await bench.thread.run("a", quick) == "quick"
+
+    on_bench(test)
+
+
+def test_idle_work_gives_way_to_a_request_and_goes_on_afterwards() -> None:
+    async def test(bench: Bench) -> None:
+        idle = Holding(result=False)
+        bench.thread.when_idle("a", idle)
+        await idle.until_running()
+        idle.runs.clear()
+        assert await bench.thread.run("b", quick) == "quick"
+        assert idle.was_cancelled
+        await idle.until_running()
+        idle.released.set()
+
+    on_bench(test)
+
+
+def test_idle_work_is_done_slice_by_slice_until_nothing_is_left() -> None:
+    async def test(bench: Bench) -> None:
+        slices = iter([True, True, False])
+        finished = threading.Event()
+
+        def work(completer: Completer, cancelled: CancelCheck) -> bool:
+            more = next(slices)
+            if not more:
+                finished.set()
+            return more
+
+        bench.thread.when_idle("a", work)
+        assert await asyncio.to_thread(finished.wait, PATIENCE)
+
+    on_bench(test)
+
+
+@pytest.mark.parametrize("stop", ["stop_idle", "forget"])
+def test_stopped_idle_work_does_not_come_back(stop: str) -> None:
+    async def test(bench: Bench) -> None:
+        idle = Holding(result=True)
+        bench.thread.when_idle("a", idle)
+        await idle.until_running()
+        getattr(bench.thread, stop)("a")
+        assert await bench.thread.run("b", quick) == "quick"
+        idle.runs.clear()
+        assert await bench.thread.run("b", quick) == "quick"
+        assert not idle.runs.is_set()
+
+    on_bench(test)
+
+
+def test_forgetting_a_document_stops_its_work_and_drops_its_cache() -> None:
+    async def test(bench: Bench) -> None:
+        assert await bench.thread.run("a", quick) == "quick"
+        assert bench.thread.cache_bytes == {"a": 7}
+        running = Holding()
+        pending = asyncio.ensure_future(bench.thread.run("a", running))
+        await running.until_running()
+        bench.thread.forget("a")
+        with pytest.raises(Cancelled):
+            await pending
+        assert await bench.thread.run("b", quick) == "quick"
+        assert bench.completer.forgotten == ["a"]
+        assert set(bench.thread.cache_bytes) == {"b"}
+
+    on_bench(test)
+
+
+def test_closing_answers_everyone() -> None:
+    async def test(bench: Bench) -> None:
+        running = Holding()
+        first = asyncio.ensure_future(bench.thread.run("a", running))
+        await running.until_running()
+        second = asyncio.ensure_future(bench.thread.run("b", quick))
+        await asyncio.sleep(0)
+        assert bench.thread.close()
+        for pending in (first, second):
+            with pytest.raises(Cancelled):
+                await pending
+
+    on_bench(test)

@@ -1,0 +1,92 @@
+"""How settings reach the running server, and how it speaks of bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.lsp.client import serving
+
+URI = "file:///project/main.py"
+
+
+def test_bad_settings_are_reported_once_each(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.toml").write_text('engine = "embedded"\nmax_tokens = "many"\n')
+    with serving(tmp_path, KEYTURN_NONSENSE="1") as client:
+        client.initialize(root=tmp_path, options={"keyturn": {"reuse": "sometimes"}})
+        client.open(URI, "x")
+        assert client.texts(URI, 0, 1) == ["hello"]
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"seed": 5}}})
+        client.stats(URI)
+        messages = client.messages()
+    assert len(messages) == len(set(messages)) == 4
+    assert all(name in " ".join(messages) for name in ("`engine`", "`max_tokens`", "`reuse`", "`nonsense`"))
+
+
+def test_the_editor_is_asked_for_its_settings(tmp_path: Path) -> None:
+    with serving(tmp_path, settings={"maxTokens": 1}) as client:
+        client.initialize(workspace={"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}})
+        client.open(URI, "x")
+        client.texts(URI, 0, 1)
+        assert client.stats(URI)["tokens"]["generated"] == 1
+        assert {message["method"] for message in client.requests} == {
+            "workspace/configuration",
+            "client/registerCapability",
+        }
+
+
+def test_a_client_that_never_tells_its_settings_is_served(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client._sort = lambda message: client.replies[message.get("id")].append(message)  # type: ignore[method-assign]
+        client.initialize(workspace={"configuration": True})
+        client.open(URI, "x")
+        assert client.texts(URI, 0, 1) == ["hello"]
+
+
+def test_changed_settings_count_from_the_next_request(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.initialize()
+        client.open(URI, "x")
+        assert client.texts(URI, 0, 1) == ["hello"]
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"enabled": False}}})
+        assert client.complete(URI, 0, 1) is None
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"disabledLanguages": ["python"]}}})
+        assert client.complete(URI, 0, 1) is None
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {}}})
+        assert client.texts(URI, 0, 1) == ["hello"]
+
+
+def test_another_engine_is_loaded_when_its_settings_change(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text('{"default": {"text": "other"}}')
+    with serving(tmp_path) as client:
+        client.initialize()
+        client.open(URI, "x")
+        assert client.texts(URI, 0, 1) == ["hello"]
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"script": str(tmp_path / "none")}}})
+        assert client.complete(URI, 0, 1) is None
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"script": str(other)}}})
+        assert client.texts(URI, 0, 1) == ["other"]
+        assert client.stats(URI)["model"] == "other.json"
+        (message,) = client.messages()
+        assert "none" in message
+
+
+def test_a_server_that_starts_disabled_loads_its_engine_when_it_is_enabled(tmp_path: Path) -> None:
+    with serving(tmp_path, KEYTURN_ENABLED="0") as client:
+        client.initialize()
+        client.open(URI, "x")
+        assert client.complete(URI, 0, 1) is None
+        assert client.stats(URI)["state"] == "waiting"
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"enabled": True}}})
+        assert client.texts(URI, 0, 1) == ["hello"]
+
+
+def test_the_log_goes_to_the_file_that_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "keyturn.log"
+    with serving(tmp_path, KEYTURN_LOG_FILE=str(log), KEYTURN_LOG_LEVEL="info") as client:
+        client.initialize()
+        client.change("file:///never/opened.py", "secret text")
+        client.shut_down()
+    content = log.read_text(encoding="utf-8")
+    assert "not open: file:///never/opened.py" in content
+    assert "secret" not in content
