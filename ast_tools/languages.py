@@ -18,7 +18,9 @@ class Language:
 
     `grammar_module` and `grammar_function` name the official tree-sitter package and its entry. Blocks are opened by a
     colon and end by indentation where `blocks_by_indentation`, else they stand in braces. `line_comment` begins a
-    comment to the end of the line; `quotes` are the marks that enclose strings on one line.
+    comment to the end of the line, `block_comment` are the marks around one of many lines. `quotes` enclose strings on
+    one line, `long_quotes` strings of many; with `has_char_literals` a `'` encloses one character, else it is a quote
+    only if it is among them.
     """
 
     name: str
@@ -27,7 +29,10 @@ class Language:
     grammar_module: str
     grammar_function: str = "language"
     line_comment: str = "//"
-    quotes: str = "\"'"
+    block_comment: tuple[str, str] | None = ("/*", "*/")
+    quotes: str = '"'
+    long_quotes: tuple[str, ...] = ()
+    has_char_literals: bool = False
     blocks_by_indentation: bool = False
     file_names: tuple[str, ...] = ()
 
@@ -50,6 +55,9 @@ LANGUAGES = (
         ("python",),
         "tree_sitter_python",
         line_comment="#",
+        block_comment=None,
+        quotes="\"'",
+        long_quotes=('"""', "'''"),
         blocks_by_indentation=True,
         file_names=("SConstruct", "SConscript"),
     ),
@@ -58,7 +66,8 @@ LANGUAGES = (
         (".js", ".jsx", ".mjs", ".cjs"),
         ("javascript", "javascriptreact"),
         "tree_sitter_javascript",
-        quotes="\"'`",
+        quotes="\"'",
+        long_quotes=("`",),
     ),
     Language(
         "typescript",
@@ -66,21 +75,30 @@ LANGUAGES = (
         ("typescript",),
         "tree_sitter_typescript",
         "language_typescript",
-        quotes="\"'`",
+        quotes="\"'",
+        long_quotes=("`",),
     ),
-    Language("tsx", (".tsx",), ("typescriptreact", "tsx"), "tree_sitter_typescript", "language_tsx", quotes="\"'`"),
-    Language("java", (".java",), ("java",), "tree_sitter_java"),
-    Language("go", (".go",), ("go",), "tree_sitter_go", quotes="\"'`"),
-    Language("rust", (".rs",), ("rust",), "tree_sitter_rust", quotes='"'),
-    Language("c", (".c", ".h"), ("c",), "tree_sitter_c"),
+    Language(
+        "tsx",
+        (".tsx",),
+        ("typescriptreact", "tsx"),
+        "tree_sitter_typescript",
+        "language_tsx",
+        quotes="\"'",
+        long_quotes=("`",),
+    ),
+    Language("java", (".java",), ("java",), "tree_sitter_java", long_quotes=('"""',), has_char_literals=True),
+    Language("go", (".go",), ("go",), "tree_sitter_go", long_quotes=("`",), has_char_literals=True),
+    Language("rust", (".rs",), ("rust",), "tree_sitter_rust", quotes="", long_quotes=('"',), has_char_literals=True),
+    Language("c", (".c", ".h"), ("c",), "tree_sitter_c", has_char_literals=True),
     Language(
         "cpp",
         (".cpp", ".cc", ".cxx", ".c++", ".hpp", ".hh", ".hxx", ".h++", ".inl"),
         ("cpp", "cuda-cpp"),
         "tree_sitter_cpp",
+        has_char_literals=True,
     ),
 )
-"""Rust's single quote is left out of `quotes`: it also begins lifetimes, which have no end."""
 
 _BY_LSP_ID = {lsp_id: language for language in LANGUAGES for lsp_id in language.lsp_ids}
 _BY_EXTENSION = {extension: language for language in LANGUAGES for extension in language.extensions}

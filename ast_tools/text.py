@@ -9,15 +9,20 @@ from __future__ import annotations
 import enum
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 _LINE_ENDING = re.compile(rb"\r\n|\n|\r")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTINUATIONS = bytes(range(0x80, 0xC0))
+_NOT_FOUR_BYTES = bytes(range(0xF0))
+_CHUNK = 1 << 16
 
 MAX_DIFF_LINES = 500
-"""Differing middles of more lines become one edit: matching lines costs their product in the worst case."""
+MAX_DIFF_PAIRS = 10_000
+"""A differing middle of more lines, or with more pairs of equal lines, becomes one edit: matching costs that much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +126,7 @@ class Text:
         column = max(0, column)
         if encoding is PositionEncoding.UTF8:
             return self._char_start(min(start + column, end))
-        raw = self.data[start:end]
-        if raw.isascii():
-            return start + min(column, len(raw))
-        text = raw.decode("utf-8", errors="replace")
-        if encoding is PositionEncoding.UTF16:
-            units = text.encode("utf-16-le")[: 2 * column]
-            text = units.decode("utf-16-le", errors="ignore")  # drops half of a surrogate pair
-        else:
-            text = text[:column]
-        return start + len(text.encode("utf-8"))
+        return _advance(self.data, start, end, column, encoding)
 
     def position_at(self, offset: int, encoding: PositionEncoding) -> tuple[int, int]:
         """(line, column) of a byte offset, both 0-based."""
@@ -139,23 +135,23 @@ class Text:
         before = self.data[self.line_start(line) : offset]
         if encoding is PositionEncoding.UTF8 or before.isascii():
             return line, len(before)
-        text = before.decode("utf-8", errors="replace")
-        return line, len(text.encode("utf-16-le")) // 2 if encoding is PositionEncoding.UTF16 else len(text)
+        return line, _num_units(before, encoding)
 
     def apply(self, edit: Edit) -> Text:
         """The text after an edit; only the lines that the edit touches are looked at again."""
-        data = self.data[: edit.start] + edit.new + self.data[edit.end :]
+        data = b"".join((self.data[: edit.start], edit.new, self.data[edit.end :]))
         shift = len(edit.new) - (edit.end - edit.start)
-        # A line start is behind its ending; \r and \n may join or part at the edit's borders, hence one byte more.
-        first = bisect_right(self._line_starts, max(0, edit.start - 1))
-        last = bisect_right(self._line_starts, edit.end + 1)
-        inside = _starts_in(data, self._line_starts[first - 1], min(len(data), edit.end + shift + 1))
+        # Whether a line starts at an offset is told by the bytes on both its sides: \r and \n may join or part there.
+        #
+        #     kept             looked at again            kept, shifted
+        #     … edit.start - 1 │ edit.start … edit.end │ edit.end + 1 …
+        first = max(1, bisect_right(self._line_starts, edit.start - 1))
+        last = max(first, bisect_right(self._line_starts, edit.end))
         behind = self._line_starts[last:]
         if shift:
             behind = [start + shift for start in behind]
-        head = self._line_starts[:first]
-        starts = [start for start in inside if start > head[-1] and (not behind or start < behind[0])]
-        return Text(data, [*head, *starts, *behind])
+        touched = _starts_in(data, max(0, edit.start - 1), min(len(data), edit.end + shift))
+        return Text(data, [*self._line_starts[:first], *touched, *behind])
 
     def _char_start(self, offset: int) -> int:
         while 0 < offset < len(self.data) and self.data[offset] & 0xC0 == 0x80:
@@ -164,11 +160,36 @@ class Text:
 
 
 def _starts_in(data: bytes, start: int, end: int) -> list[int]:
-    """Line starts behind the line endings that begin in data[start:end]."""
+    """Line starts behind the line endings in data[start:end], a \\r at its end judged by the byte that follows."""
     starts = [match.end() for match in _LINE_ENDING.finditer(data, start, end)]
     if starts and starts[-1] == end and data[end - 1 : end + 1] == b"\r\n":
-        starts[-1] += 1  # the ending goes on past `end`
+        starts.pop()  # the ending goes on past `end`
     return starts
+
+
+def _num_units(data: bytes, encoding: PositionEncoding) -> int:
+    """Characters or UTF-16 code units, counted by their first bytes; a character of four bytes is two units."""
+    num_chars = len(data.translate(None, _CONTINUATIONS))
+    return num_chars + len(data.translate(None, _NOT_FOUR_BYTES)) if encoding is PositionEncoding.UTF16 else num_chars
+
+
+def _advance(data: bytes, start: int, end: int, column: int, encoding: PositionEncoding) -> int:
+    """The offset `column` units behind `start`; that of the character if the column is inside one."""
+    while start < end:
+        chunk = data[start : min(start + _CHUNK, end)]
+        num_units = len(chunk) if chunk.isascii() else _num_units(chunk, encoding)
+        if num_units > column:
+            break
+        start, column = start + len(chunk), column - num_units
+    else:
+        return end
+    if chunk.isascii():
+        return start + column
+    low, high = 0, len(chunk)  # the longest head of the chunk that has at most `column` units
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _num_units(chunk[:middle], encoding) <= column else (low, middle - 1)
+    return start + low
 
 
 def diff(old: bytes, new: bytes) -> list[Edit]:
@@ -184,9 +205,16 @@ def diff(old: bytes, new: bytes) -> list[Edit]:
     tail = _common_suffix(old, new, limit)
     old_middle, new_middle = old[head : len(old) - tail], new[head : len(new) - tail]
     old_lines, new_lines = old_middle.splitlines(keepends=True), new_middle.splitlines(keepends=True)
-    if max(len(old_lines), len(new_lines)) > MAX_DIFF_LINES or min(len(old_lines), len(new_lines)) < 2:
+    if min(len(old_lines), len(new_lines)) < 2 or not _are_few_pairs(old_lines, new_lines):
         return [Edit(head, len(old) - tail, new_middle)]
     return list(_line_edits(old_lines, new_lines, head))
+
+
+def _are_few_pairs(old: Sequence[bytes], new: Sequence[bytes]) -> bool:
+    if max(len(old), len(new)) > MAX_DIFF_LINES:
+        return False
+    counts = Counter(old)
+    return sum(counts[line] for line in new) <= MAX_DIFF_PAIRS
 
 
 def _line_edits(old: Sequence[bytes], new: Sequence[bytes], offset: int) -> Iterator[Edit]:

@@ -20,13 +20,13 @@ from typing import IO, Any, get_args
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
 from lsp.config import Settings
-from lsp.documents import Snapshot
 from lsp.exits import DONE, UsageError
 from lsp.headless import answer_as_json, configuration_for, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
 from model.completer import Completer
 from model.engine import KeyturnError
+from model.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -129,13 +129,14 @@ def _complete(options: argparse.Namespace) -> int:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="a source file; by default one of Python's own library")
+    parser.add_argument("--svg", metavar="PICTURE", help="save what is shown as a picture too")
     parser.set_defaults(run=_demo)
 
 
 def _demo(options: argparse.Namespace) -> int:
     from lsp.demo import run as run_demo
 
-    return run_demo(options.file)
+    return run_demo(options.file, options.svg)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ast_tools.languages import language_for
 from ast_tools.text import PositionEncoding, Text
-from lsp.documents import Snapshot
 from lsp.exits import DONE, UsageError
 from lsp.headless import answer_as_json, configuration_for, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, think
 from lsp.syntax_trees import SyntaxTrees
+from model.snapshot import Snapshot
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -24,11 +24,12 @@ from pygls.exceptions import JsonRpcRequestCancelled
 from ast_tools.text import Text
 from lsp.config import Settings
 from lsp.convert import Place, place_of, to_item
-from lsp.documents import Document, Documents, Snapshot
+from lsp.documents import Document, Documents
 from lsp.engine_thread import EngineThread
 from lsp.syntax_trees import SyntaxTrees
 from lsp.typed_through import Remembered
 from model.engine import CancelCheck, Cancelled, Completion, EngineError, KeyturnError, ReuseMode, Sampling
+from model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ast_tools.languages import Language
@@ -112,7 +113,7 @@ class Suggester:
 
     async def _ask(self, document: Document, place: Place, latest: Latest, explicit: bool) -> tuple[str, ...]:
         """Ask the model, in its thread, and remember the answer. Nothing to suggest when it fails."""
-        uri = document.snapshot.uri
+        uri = document.snapshot.document
         snapshot = document.snapshot if place.selected is None else document.suppose(place.selected)
         settings, language, trees = self.settings, document.language, self._trees
         request_number = latest.num_requests
@@ -192,7 +193,7 @@ class Suggester:
             self._start_timer(document)
 
     def changed(self, document: Document) -> None:
-        self.engine.stop_idle(document.snapshot.uri)
+        self.engine.stop_idle(document.snapshot.document)
         self._start_timer(document)
 
     def closed(self, uri: str) -> None:
@@ -208,7 +209,7 @@ class Suggester:
             latest.remembered = None
 
     def _start_timer(self, document: Document) -> None:
-        uri = document.snapshot.uri
+        uri = document.snapshot.document
         self._stop_timer(uri)
         self._timers[uri] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._encode_when_idle, uri)
 
@@ -244,9 +245,9 @@ class _EncodeAhead:
     def __call__(self, completer: Completer, cancelled: CancelCheck) -> bool:
         reuse: ReuseMode = self.settings.reuse
         if self.is_encoded:
-            return completer.refresh(self.snapshot.uri, cancelled)
+            return completer.refresh(self.snapshot.document, cancelled)
         completer.encode_ahead(
-            self.snapshot.source(), self.caret, max_tokens=self.settings.max_tokens, reuse=reuse, cancelled=cancelled
+            self.snapshot, self.caret, max_tokens=self.settings.max_tokens, reuse=reuse, cancelled=cancelled
         )
         self.trees.of(self.snapshot, self.language)
         self.is_encoded = True

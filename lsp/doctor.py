@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lsp.config import Configuration, Settings, user_config_file
-from lsp.documents import Snapshot
 from lsp.exits import DONE, ENGINE_FAILED
 from lsp.headless import configuration_for, load, write_line
 from lsp.version import version
+from model.snapshot import Snapshot
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
 _PROBE = "def add(first, second):\n    return "
@@ -92,7 +92,7 @@ def _try_engine(settings: Settings, report: Report) -> None:
     # The first call pays for what a process does once; the second one is what an editor sees.
     for reuse in ("pie", "off"):
         completion = completer.complete(
-            snapshot.source(), len(snapshot.text), max_tokens=16, reuse="off" if reuse == "off" else "pie"
+            snapshot, len(snapshot.text), max_tokens=16, reuse="off" if reuse == "off" else "pie"
         )
     report.model["name"] = completer.model_name
     report.model["context_tokens"] = completer.max_context

@@ -10,7 +10,6 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lsprotocol import types
@@ -18,31 +17,12 @@ from pygls.uris import to_fs_path
 
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Edit, PositionEncoding, Text, diff, encode
-
-if TYPE_CHECKING:
-    from model.completer import Source
+from model.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
 MAX_LOGGED_EDITS = 256
 MAX_LOGGED_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A document at one moment. `edits` are the latest, as many as are logged; the last of them made `revision`."""
-
-    uri: str
-    text: Text
-    revision: int = 0
-    edits: tuple[Edit, ...] = ()
-    path: str | None = None
-
-    def source(self) -> Source:
-        """The same for the model. Not made before it is needed: the model's floor imports numpy."""
-        from model.completer import Source
-
-        return Source(self.uri, self.text, self.revision, self.edits, self.path)
 
 
 @dataclass

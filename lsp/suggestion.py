@@ -10,10 +10,10 @@ from typing import Literal
 
 from ast_tools.languages import Language
 from ast_tools.scope import CaretContext, caret_context, finish, make_stop
-from lsp.documents import Snapshot
 from lsp.syntax_trees import SyntaxTrees
 from model.completer import Completer
 from model.engine import CancelCheck, Completion, ReuseMode, Sampling, never_cancelled
+from model.snapshot import Snapshot
 
 Stop = Literal["auto", "line", "block", "none"]
 """Where a suggestion ends: as the place suggests, with the line, with the block, or where the model ends it."""
@@ -47,10 +47,10 @@ def think(
     completer: Completer, trees: SyntaxTrees, question: Question, cancelled: CancelCheck = never_cancelled
 ) -> Answer:
     """Ask the model, once for each item wanted. Raises what `Completer.complete` raises."""
-    source = question.snapshot.source()
+    snapshot = question.snapshot
     if question.stop == "none":
         completion = completer.complete(
-            source,
+            snapshot,
             question.caret,
             max_tokens=question.max_tokens,
             sampling=question.sampling,
@@ -59,14 +59,14 @@ def think(
         )
         return Answer((completion.text,) if completion.text else (), completion)
 
-    tree = trees.of(question.snapshot, question.language)
-    context = _limited(caret_context(question.snapshot.text, tree, question.caret, question.language), question.stop)
+    tree = trees.of(snapshot, question.language)
+    context = _limited(caret_context(snapshot.text, tree, question.caret, question.language), question.stop)
     stop_rule = make_stop(context)
     texts: dict[str, None] = {}
     first: Completion | None = None
     for sampling in _samplings(question):
         completion = completer.complete(
-            source,
+            snapshot,
             question.caret,
             max_tokens=question.max_tokens,
             sampling=sampling,
@@ -75,7 +75,7 @@ def think(
             cancelled=cancelled,
         )
         first = first or completion
-        text = finish(context, completion.text)
+        text = finish(context, completion.text, is_complete=completion.finish != "length")
         if text.strip():
             texts[text] = None
     assert first is not None

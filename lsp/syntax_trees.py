@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ast_tools.languages import Language
-from lsp.documents import Snapshot
+from model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from ast_tools.tree import SyntaxTree
@@ -28,10 +28,10 @@ class SyntaxTrees:
             return None
         tree = self._follow(snapshot, language) or self._parse(snapshot, language)
         if tree is None:
-            self.forget(snapshot.uri)
+            self.forget(snapshot.document)
             return None
-        self._trees[snapshot.uri] = (snapshot.revision, tree)
-        self._trees.move_to_end(snapshot.uri)
+        self._trees[snapshot.document] = (snapshot.revision, tree)
+        self._trees.move_to_end(snapshot.document)
         while len(self._trees) > self._max_trees:
             self._trees.popitem(last=False)
         return tree
@@ -41,7 +41,7 @@ class SyntaxTrees:
 
     def _follow(self, snapshot: Snapshot, language: Language) -> SyntaxTree | None:
         """The known tree brought up to the snapshot by the logged edits, if they reach back far enough."""
-        revision, tree = self._trees.get(snapshot.uri, (0, None))
+        revision, tree = self._trees.get(snapshot.document, (0, None))
         if tree is None or tree.language is not language:
             return None
         num_edits = snapshot.revision - revision

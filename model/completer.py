@@ -24,6 +24,7 @@ from model.engine import (
     never_stop,
 )
 from model.prompt import Layout, Prompt, Window
+from model.snapshot import Snapshot
 from model.tokenizer import Tokenizer
 from model.tokens import TokenizedText
 
@@ -32,21 +33,6 @@ MAX_DOCUMENTS = 64
 
 VIEW_BYTES = 512 * 1024
 """A larger text is seen through a view of this size around the caret, so that no request tokenises megabytes."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A document as the model sees it. Immutable, so any thread may make it.
-
-    `edits` are the latest ones, the last of them made `revision`. They may be fewer than all, or wrong: then the text
-    itself is compared, which costs time and finds fewer tokens to keep, never a wrong answer.
-    """
-
-    document: str
-    text: Text
-    revision: int = 0
-    edits: tuple[Edit, ...] = ()
-    path: str | None = None
 
 
 @dataclass
@@ -75,7 +61,7 @@ class Completer:
 
     def complete(
         self,
-        source: Source,
+        snapshot: Snapshot,
         caret: int,
         *,
         max_tokens: int = 64,
@@ -86,9 +72,9 @@ class Completer:
     ) -> Completion:
         """Continue the text at the byte offset `caret`. Raises what `Engine.complete` raises."""
         started = time.perf_counter()
-        prompt = self._prompt(source, caret, max_tokens)
+        prompt = self._prompt(snapshot, caret, max_tokens)
         tokenized = (time.perf_counter() - started) * 1000
-        request = CompletionRequest(source.document, prompt, max_tokens, sampling, reuse, stop)
+        request = CompletionRequest(snapshot.document, prompt, max_tokens, sampling, reuse, stop)
         completion = self.engine.complete(request, cancelled)
         completion.timings_ms.tokenize = tokenized
         completion.timings_ms.first_token += tokenized
@@ -97,7 +83,7 @@ class Completer:
 
     def encode_ahead(
         self,
-        source: Source,
+        snapshot: Snapshot,
         caret: int,
         *,
         max_tokens: int = 64,
@@ -105,8 +91,8 @@ class Completer:
         cancelled: CancelCheck = never_cancelled,
     ) -> None:
         """Encode the prompt that a request at `caret` would have, so that it finds a warm cache."""
-        prompt = self._prompt(source, caret, max_tokens)
-        self.engine.encode_ahead(CompletionRequest(source.document, prompt, max_tokens, reuse=reuse), cancelled)
+        prompt = self._prompt(snapshot, caret, max_tokens)
+        self.engine.encode_ahead(CompletionRequest(snapshot.document, prompt, max_tokens, reuse=reuse), cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         """Re-encode one slice of the document's stale tokens; True while more are left."""
@@ -121,8 +107,8 @@ class Completer:
         """Bytes of cache held for one document, or for all."""
         return self.engine.cache_bytes(document)
 
-    def _prompt(self, source: Source, caret: int, max_tokens: int) -> Prompt:
-        known = self._sync(source, caret)
+    def _prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
+        known = self._sync(snapshot, caret)
         before, after = known.tokens.split(min(max(caret - known.view_start, 0), len(known.tokens.data)))
         if not self.layout.fills_the_middle:
             after = type(after)(after.ids[:0], after.serials[:0])
@@ -130,18 +116,18 @@ class Completer:
         before, after = known.window.cut(known.tokens, before, after, budget)
         return self.layout.prompt(before, after)
 
-    def _sync(self, source: Source, caret: int) -> _Known:
-        """Bring the remembered tokens to the source's text: by its edits where they fit, else by comparing texts."""
-        view_start, data = _view(source.text, caret)
-        known = self._known.get(source.document)
+    def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
+        """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""
+        view_start, data = _view(snapshot.text, caret)
+        known = self._known.get(snapshot.document)
         if known is None:
-            known = _Known(TokenizedText.of(self.tokenizer, data), source.revision, view_start)
+            known = _Known(TokenizedText.of(self.tokenizer, data), snapshot.revision, view_start)
         elif known.tokens.data != data:
-            edits = _edits_since(source, known, data) or diff(known.tokens.data, data)
+            edits = _edits_since(snapshot, known, data) or diff(known.tokens.data, data)
             known.tokens = known.tokens.apply(edits)
-        known.revision, known.view_start = source.revision, view_start
-        self._known[source.document] = known
-        self._known.move_to_end(source.document)
+        known.revision, known.view_start = snapshot.revision, view_start
+        self._known[snapshot.document] = known
+        self._known.move_to_end(snapshot.document)
         while len(self._known) > MAX_DOCUMENTS:
             self._known.popitem(last=False)
         return known
@@ -163,12 +149,12 @@ def _char_start(data: bytes, offset: int) -> int:
     return offset
 
 
-def _edits_since(source: Source, known: _Known, data: bytes) -> Sequence[Edit] | None:
-    """The source's own edits since the remembered revision if they really lead from its text to `data`, else None."""
-    count = source.revision - known.revision
-    if known.view_start or len(data) != len(source.text.data) or not 0 < count <= len(source.edits):
+def _edits_since(snapshot: Snapshot, known: _Known, data: bytes) -> Sequence[Edit] | None:
+    """The snapshot's own edits since the remembered revision if they really lead from its text to `data`, else None."""
+    count = snapshot.revision - known.revision
+    if known.view_start or len(data) != len(snapshot.text.data) or not 0 < count <= len(snapshot.edits):
         return None
-    edits = source.edits[-count:]
+    edits = snapshot.edits[-count:]
     replayed = known.tokens.data
     for edit in edits:
         replayed = replayed[: edit.start] + edit.new + replayed[edit.end :]

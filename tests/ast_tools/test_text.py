@@ -19,6 +19,21 @@ def lines_of(text: str) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
+def oracle(text: str, line: int, column: int, encoding: PositionEncoding) -> int:
+    """`offset_at`, one character at a time."""
+    if line < 0:
+        return 0
+    ends = list(re.finditer(r"\r\n|\n|\r", text))
+    if line > len(ends):
+        return len(text.encode())
+    at = ends[line - 1].end() if line else 0
+    end = ends[line].start() if line < len(ends) else len(text)
+    while at < end and width(text[at], encoding) <= column:
+        column -= width(text[at], encoding)
+        at += 1
+    return len(text[:at].encode())
+
+
 def width(text: str, encoding: PositionEncoding) -> int:
     codec = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}[encoding.value]
     return len(text.encode(codec[0])) // codec[1]
@@ -63,6 +78,29 @@ def test_positions_and_offsets_agree(encoding: PositionEncoding, text: str) -> N
         assert column == width(ours.slice(start, offset), encoding)
         if offset <= ours.line_end(line):
             assert ours.offset_at(line, column, encoding) == offset
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(text=texts, line=st.integers(-1, 12), column=st.integers(-1, 30))
+@settings(max_examples=300, deadline=None)
+def test_any_position_leads_to_what_the_slow_way_finds(
+    encoding: PositionEncoding, text: str, line: int, column: int
+) -> None:
+    assert Text.from_str(text).offset_at(line, column, encoding) == oracle(text, line, column, encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("num_before", range(14))
+def test_positions_in_a_line_of_many_chunks(encoding: PositionEncoding, num_before: int) -> None:
+    """Long lines are counted piece by piece; characters lie across the pieces' borders."""
+    text = "." * num_before + "ab漢🎈é\u2028" * 20_000
+    ours = Text.from_str(text)
+    border = len(ours.data[: 1 << 16].decode(errors="ignore"))
+    for num_chars in (0, border - 1, border, border + 1, border + 2, 119_999, 120_000):
+        column = width(text[:num_chars], encoding)
+        offset = len(text[:num_chars].encode())
+        assert ours.position_at(offset, encoding) == (0, column)
+        assert ours.offset_at(0, column, encoding) == offset
 
 
 @pytest.mark.parametrize(
@@ -110,9 +148,27 @@ def test_a_difference_in_three_places_is_three_edits() -> None:
     assert sum(len(edit.new) + edit.end - edit.start for edit in edits) < 30
 
 
+def test_a_difference_of_texts_with_few_distinct_lines_is_one_edit() -> None:
+    """Matching lines that all look alike would take a second."""
+    old, new = b"a\nb\n" * 200, b"b\nc\na\n" * 150
+    assert len(diff(old, new)) == 1
+
+
 def test_lone_surrogates_become_replacement_characters() -> None:
     """JSON can carry them and UTF-8 cannot; the stand-in is as wide."""
     assert encode("a\ud83cb") == "a\ufffdb".encode()
+
+
+@given(text=st.text(st.sampled_from(["a", "\ud83c", "\udf88", "🎈", "\n", "\r"]), max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_lone_surrogates_leave_every_column_where_it_was(text: str) -> None:
+    """A client counts the surrogates that it sent as one unit each, and so do we."""
+    ours = Text.from_str(text)
+    for number, line in enumerate(lines_of(text)):
+        for index in range(len(line) + 1):
+            column = len(line[:index].encode("utf-16-le", "surrogatepass")) // 2
+            offset = ours.offset_at(number, column, PositionEncoding.UTF16)
+            assert ours.slice(ours.line_start(number), offset) == encode(line[:index]).decode()
 
 
 @pytest.mark.parametrize(("text", "newline"), [("a\r\nb\r\nc\n", "\r\n"), ("a\nb", "\n"), ("a\rb", "\r"), ("", "\n")])

@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
-from model.completer import Completer, Source
+from model.completer import Completer
 from model.embedded.checkpoint import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
@@ -23,6 +23,7 @@ from model.embedded.rope import inverse_frequencies
 from model.engine import Cancelled, CompletionRequest, ReuseMode
 from model.prompt import Layout, Prompt
 from model.reuse import plan_reuse
+from model.snapshot import Snapshot
 from tests.model.oracle import OracleCache
 from tests.model.strategies import edits_of, texts
 from tests.model.tiny import CORPUS, load_tiny, save_checkpoint, tokenizer
@@ -71,11 +72,11 @@ class Editor:
         while 0 < self.caret < len(self.text.data) and self.text.data[self.caret] & 0xC0 == 0x80:
             self.caret -= 1
 
-    def source(self) -> Source:
-        return Source("file", self.text, self.revision, self.edits)
+    def snapshot(self) -> Snapshot:
+        return Snapshot("file", self.text, self.revision, self.edits)
 
     def prompt(self) -> Prompt:
-        return self.completer._prompt(self.source(), self.caret, 4)
+        return self.completer._prompt(self.snapshot(), self.caret, 4)
 
     def encode(self, reuse: ReuseMode = "pie") -> torch.Tensor:
         """Bring the cache to the prompt; the logits after its last token."""
@@ -235,29 +236,29 @@ def editor(llama: Path) -> Iterator[Editor]:
 
 def test_typing_encodes_what_was_typed(editor: Editor) -> None:
     """A keystroke costs the typed token and the markers; everything else is kept or turned."""
-    first = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    first = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert first.encoded == first.prompt
     editor.apply(Edit(editor.caret, editor.caret, b"\n"))
     editor.caret += 1
-    second = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    second = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert second.encoded <= 6
     assert second.turned > 0
     assert second.kept + second.turned + second.encoded == second.prompt
 
 
 def test_an_edit_far_above_encodes_itself_only(editor: Editor) -> None:
-    editor.completer.complete(editor.source(), editor.caret, max_tokens=1)
+    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
     editor.apply(Edit(4, 7, b"subtract_all"))
     editor.caret += 9
-    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert counts.encoded <= 20
     assert counts.stale > counts.prompt // 2
 
 
 def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
-    editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="exact")
+    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact")
     editor.apply(Edit(4, 7, b"subtract_all"))
-    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="exact").tokens
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact").tokens
     assert counts.turned == 0
     assert counts.stale == 0
     assert counts.encoded > counts.prompt // 2
@@ -265,13 +266,13 @@ def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
 
 def test_off_encodes_everything(editor: Editor) -> None:
     for _ in range(2):
-        counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1, reuse="off").tokens
+        counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="off").tokens
         assert counts.encoded == counts.prompt
 
 
 def test_a_repeated_prompt_runs_its_last_token_only(editor: Editor) -> None:
-    editor.completer.encode_ahead(editor.source(), editor.caret, max_tokens=1)
-    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    editor.completer.encode_ahead(editor.snapshot(), editor.caret, max_tokens=1)
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert counts.encoded == 1
 
 
@@ -280,9 +281,9 @@ def test_cancelling_between_slices_keeps_what_was_encoded(editor: Editor, monkey
     monkeypatch.setattr("model.embedded.engine.PREFILL_SLICE", 16)
     asked = iter([False, False, False, True])
     with pytest.raises(Cancelled):
-        editor.completer.complete(editor.source(), editor.caret, cancelled=lambda: next(asked))
+        editor.completer.complete(editor.snapshot(), editor.caret, cancelled=lambda: next(asked))
     editor.check_integrity()
-    counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=1).tokens
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert counts.kept == 3 * 16
     assert (editor.encode("pie") - fresh_logits(editor)).abs().max() < TOLERANCE
 
@@ -290,7 +291,7 @@ def test_cancelling_between_slices_keeps_what_was_encoded(editor: Editor, monkey
 def test_cancelling_while_decoding_leaves_the_cache_sound(editor: Editor) -> None:
     generated = iter([False] * 4 + [True] * 9)
     with pytest.raises(Cancelled):
-        editor.completer.complete(editor.source(), editor.caret, max_tokens=50, cancelled=lambda: next(generated))
+        editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=50, cancelled=lambda: next(generated))
     editor.check_integrity()
     assert editor.cache.length == len(editor.prompt()) or editor.cache.holes().size == 0
 
@@ -299,7 +300,7 @@ def test_greedy_answers_repeat_and_seeds_repeat(editor: Editor) -> None:
     from model.engine import Sampling
 
     def text(sampling: Sampling) -> str:
-        return editor.completer.complete(editor.source(), editor.caret, max_tokens=12, sampling=sampling).text
+        return editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=12, sampling=sampling).text
 
     assert text(Sampling()) == text(Sampling())
     warm = Sampling(temperature=1.5, top_p=1.0, seed=3)
@@ -315,7 +316,7 @@ def test_the_memory_budget_evicts_the_least_recently_used(llama: Path) -> None:
     engine = EmbeddedEngine(decoder, tokens, memory_bytes=int(2.5 * one))
     completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
     for name in ("a", "b", "a", "c", "d"):
-        completer.complete(Source(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1)
+        completer.complete(Snapshot(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1)
         engine.check_integrity()
     assert list(engine._caches)[-2:] == ["c", "d"]
     assert "b" not in engine._caches
@@ -328,11 +329,11 @@ def test_a_file_longer_than_the_window_keeps_its_cache_while_one_types(llama: Pa
     """Typing in the middle of a long file turns and keeps; nothing is read again."""
     editor = new_editor(llama, "\n".join(CORPUS * 8), context=256)
     editor.caret = len(editor.text.data) // 2
-    editor.completer.complete(editor.source(), editor.caret, max_tokens=4)
+    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=4)
     for _ in range(10):
         editor.apply(Edit(editor.caret, editor.caret, b"x"))
         editor.caret += 1
-        counts = editor.completer.complete(editor.source(), editor.caret, max_tokens=4).tokens
+        counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=4).tokens
         assert counts.prompt <= 256
         assert counts.encoded <= 16
     editor.check_integrity()

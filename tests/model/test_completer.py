@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
-from model.completer import MAX_DOCUMENTS, VIEW_BYTES, Completer, Source
+from model.completer import MAX_DOCUMENTS, VIEW_BYTES, Completer
 from model.engine import Cancelled, EngineError, ModelError
 from model.factory import EngineSettings, load_completer
+from model.snapshot import Snapshot
 from tests.model.strategies import edits_of, texts
 from tests.model.tiny import raw_tokenizer, save_checkpoint, tokenizer
 
@@ -34,19 +35,19 @@ def load(tmp_path: Path) -> Load:
 def test_the_first_matching_rule_answers(load: Load) -> None:
     completer = load({"after": r"foo\(", "text": "bar)"}, {"after": r"\(", "text": "x)"}, text="?")
     for text, answer in [("foo(", "bar)"), ("g(", "x)"), ("h", "?")]:
-        assert completer.complete(Source("a", Text.from_str(text)), len(text)).text == answer
+        assert completer.complete(Snapshot("a", Text.from_str(text)), len(text)).text == answer
 
 
 def test_a_rule_sees_the_text_before_the_caret_only(load: Load) -> None:
     completer = load({"after": "ö", "text": "yes"}, text="no")
-    source = Source("a", Text.from_str("ö🎈"))
+    source = Snapshot("a", Text.from_str("ö🎈"))
     assert completer.complete(source, 2).text == "yes"
     assert completer.complete(source, 6).text == "no"
 
 
 def test_the_stop_rule_cuts_and_the_limit_ends(load: Load) -> None:
     completer = load(text="one two three four")
-    source = Source("a", Text.from_str("x"))
+    source = Snapshot("a", Text.from_str("x"))
     cut = completer.complete(source, 1, stop=lambda text: 3 if "two" in text else None)
     assert (cut.text, cut.finish) == ("one", "stop")
     short = completer.complete(source, 1, max_tokens=2)
@@ -57,12 +58,12 @@ def test_a_delay_can_be_cancelled(load: Load) -> None:
     completer = load(text="late", delay_ms=60_000)
     asked = iter([False, False, True])
     with pytest.raises(Cancelled):
-        completer.complete(Source("a", Text.from_str("x")), 1, cancelled=lambda: next(asked))
+        completer.complete(Snapshot("a", Text.from_str("x")), 1, cancelled=lambda: next(asked))
 
 
 def test_a_script_can_fail(load: Load) -> None:
     with pytest.raises(EngineError, match="out of order"):
-        load(fail="The machine is out of order.").complete(Source("a", Text.from_str("x")), 1)
+        load(fail="The machine is out of order.").complete(Snapshot("a", Text.from_str("x")), 1)
 
 
 @pytest.mark.parametrize("content", ["not json", "[]", '{"rules": [{"after": "("}]}', '{"rules": [{}]}'])
@@ -92,7 +93,7 @@ def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) ->
         kept = data.draw(st.integers(0, 4))
         told = data.draw(st.sampled_from([log, log[len(log) - kept :], (Edit(0, 0, b"?"),)]))
         caret = data.draw(edits_of(text.data)).start
-        prompt = completer._prompt(Source("a", text, revision, told), caret, 8)
+        prompt = completer._prompt(Snapshot("a", text, revision, told), caret, 8)
         known = completer._known["a"].tokens
         known.check_integrity()
         assert known.data == text.data
@@ -102,8 +103,8 @@ def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) ->
 
 def test_a_caret_outside_the_text_is_at_its_end(load: Load) -> None:
     completer = load({"after": "end", "text": "yes"})
-    assert completer.complete(Source("a", Text.from_str("end")), 99).text == "yes"
-    assert completer.complete(Source("a", Text.from_str("end")), -5).text == ""
+    assert completer.complete(Snapshot("a", Text.from_str("end")), 99).text == "yes"
+    assert completer.complete(Snapshot("a", Text.from_str("end")), -5).text == ""
 
 
 def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
@@ -111,17 +112,17 @@ def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
     completer = load({"after": "here", "text": "yes"})
     body = b"x" * 4_000_000
     text = Text(body + b"here" + body)
-    completion = completer.complete(Source("a", text), len(body) + 4)
+    completion = completer.complete(Snapshot("a", text), len(body) + 4)
     assert completion.text == "yes"
     assert completion.tokens.prompt <= VIEW_BYTES
     edited = text.apply(Edit(len(body), len(body), b"!"))
-    assert completer.complete(Source("a", edited, 1), len(body) + 5).text == "yes"
+    assert completer.complete(Snapshot("a", edited, 1), len(body) + 5).text == "yes"
 
 
 def test_few_documents_are_remembered(load: Load) -> None:
     completer = load(text="x")
     for number in range(MAX_DOCUMENTS + 5):
-        completer.complete(Source(str(number), Text.from_str("x")), 1)
+        completer.complete(Snapshot(str(number), Text.from_str("x")), 1)
     assert len(completer._known) == MAX_DOCUMENTS
     completer.forget(str(MAX_DOCUMENTS))
     assert str(MAX_DOCUMENTS) not in completer._known
@@ -137,7 +138,7 @@ def test_a_checkpoint_folder_loads_and_reports_its_progress(tmp_path: Path) -> N
     assert completer.engine_name == "embedded"
     assert completer.max_context == 256
     assert [percent for _, percent in told] == sorted(percent for _, percent in told)
-    completion = completer.complete(Source("a", Text.from_str("def f(x):\n")), 10, max_tokens=5)
+    completion = completer.complete(Snapshot("a", Text.from_str("def f(x):\n")), 10, max_tokens=5)
     assert completion.tokens.generated <= 5
     assert completion.timings_ms.total >= completion.timings_ms.first_token > 0
     assert completion.logprob == pytest.approx(sum(completion.token_logprobs))

@@ -1,0 +1,102 @@
+"""What a suggestion and the text behind the caret have in common: brackets, quotes, words and lines shown but once."""
+
+from __future__ import annotations
+
+from ast_tools.brackets import CLOSERS, OPENER_OF, Lexer, end_of_string, is_balanced, unopened
+from ast_tools.caret import CaretContext
+
+_SEPARATORS = frozenset(",;:/> \t")
+
+
+def end_on_the_line(context: CaretContext, line: str) -> int | None:
+    """Where the line has come to what the file has already behind the caret, that bracket or quote included.
+
+    before       generated   after
+    foo(bar(     x)) + 1     )        ends behind the second bracket: the file has one, the line needs two
+    """
+    if context.ending == "\n":  # a comment is prose: only a bracket that closes nothing in it counts
+        closed = (index + 1 for index, bracket in unopened(line, None) if context.after.lstrip().startswith(bracket))
+        return next(closed, None)
+    if context.ending and context.ending in context.after:
+        return end_of_string(line, context.language, context.ending)
+    num_reserved = _num_reserved(context)
+    lexer = Lexer(context.language, context.open_brackets, context.ending)
+    for index, bracket in lexer.feed(line):
+        if bracket not in CLOSERS or len(lexer.stack) > len(context.open_brackets):
+            continue
+        if len(lexer.stack) > num_reserved and OPENER_OF[bracket] == lexer.stack[-1]:
+            continue  # open in front of the caret, and the file does not close it
+        if bracket in context.closers + context.outer_closers:
+            return index + 1
+    return None
+
+
+def _num_reserved(context: CaretContext) -> int:
+    """How many of the open brackets, from the outermost, the file closes behind the caret.
+
+    Behind a comma the statement goes on, and closes the outer ones further down.
+    """
+    if context.after.rstrip().endswith(","):
+        return len(context.open_brackets)
+    num = 0
+    for closer in reversed(context.closers):
+        if num < len(context.open_brackets) and OPENER_OF[closer] == context.open_brackets[num]:
+            num += 1
+    return num
+
+
+def without_overlap(context: CaretContext, line: str) -> str:
+    """The generated line without what follows the caret on its line."""
+    end = end_on_the_line(context, line)
+    mark = context.ending if context.ending.strip() and context.ending in context.after else ""
+    if end is None:
+        rest = line
+    else:
+        mark = mark or line[end - 1]
+        rest = line[: end - len(mark)]
+    if mark:
+        # What stands between caret and mark in the file may stand there in the suggestion too.
+        between = context.after.partition(mark)[0]
+        is_twice = is_balanced(between, None) or not is_balanced(rest, None)
+        return rest.removesuffix(between) if between.strip() and is_twice else rest
+    return _without_tail(context, line)
+
+
+def _without_tail(context: CaretContext, line: str) -> str:
+    """Drop an end that equals all that follows, or the commas and the like that follow first.
+
+    The part dropped must have its own brackets closed: `f()` before `)` stays, unless nothing else opens that bracket.
+    """
+    after = context.after.rstrip()
+    language = context.language
+    for size in range(min(len(line), len(after)), 0, -1):
+        tail = after[:size]
+        if not line.endswith(tail) or not tail.strip():
+            continue
+        rest = line[: len(line) - size]
+        if size == len(after) and (
+            is_balanced(tail, language)
+            or (context.has_loose_ends and is_balanced(context.before + rest + tail, language))
+        ):
+            return rest
+        if all(char in _SEPARATORS for char in tail) and (">" not in tail or rest.count("<") <= rest.count(">")):
+            return rest
+    return line
+
+
+def without_repeated_lines(context: CaretContext, text: str) -> str:
+    """Cut before a line that equals the file's next one, so accepting never doubles it.
+
+    The bracket that closes a block is none of these when the file lacks it: what looks like it closes something else.
+    """
+    if context.next_line is None:
+        return text
+    lines = text.split("\n")
+    may_close = context.kind == "block" and not context.by_indentation and not context.has_closer
+    for number, line in enumerate(lines):
+        whole = (context.before if number == 0 else "") + line + (context.after if len(lines) == 1 else "")
+        if may_close and number == len(lines) - 1 > 0 and CLOSERS.issuperset(line.strip()):
+            break
+        if line.strip() and whole.rstrip() == context.next_line.rstrip():
+            return "\n".join(lines[:number])
+    return text
