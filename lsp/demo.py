@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsprotocol import types
+from rich import box
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
@@ -27,7 +28,8 @@ from lsp.server import STATS_METHOD
 
 DEFAULT_FILE = "shlex.py"
 CONTEXT_TOKENS = 4096
-PICTURE_COLUMNS = 100
+PICTURE_COLUMNS = 84
+TABLE_TITLE = "Tokens of the prompt, and milliseconds from the request to its first new token"
 CARET_BYTES = 9_000
 """The caret stands at most this far into the file, so that its top is within the model's window."""
 
@@ -95,10 +97,10 @@ def _session(text: Text) -> tuple[int, list[Step]]:
     note = comment.encode()
     shifted = caret + len(note)
     return caret, [
-        Step("open the file, ask at the caret"),
+        Step("open the file"),
         Step("insert a line near the top", (Edit(top, top, note),)),
         Step("type “raise ” at the caret", (Edit(shifted, shifted, b"raise "),)),
-        Step("delete the line near the top", (Edit(top, top + len(note), b""),)),
+        Step("delete that line again", (Edit(top, top + len(note), b""),)),
     ]
 
 
@@ -211,18 +213,14 @@ def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:
 
 
 def _table(steps: list[Step], outcomes: dict[str, list[Outcome]]) -> Table:
-    table = Table(
-        title="From the request to the first token: PIE against full recomputation",
-        title_justify="left",
-        title_style="bold",
-    )
+    table = Table(box=box.SIMPLE_HEAD, title=TABLE_TITLE, title_justify="left", title_style="bold")
     table.add_column("step", no_wrap=True)
     for name in ("prompt", "kept", "turned", "encoded"):
         table.add_column(name, justify="right")
-    table.add_column("PIE", justify="right")
-    table.add_column("full", justify="right")
+    table.add_column("PIE ms", justify="right")
+    table.add_column("full ms", justify="right")
     for step, pie, off in zip(steps, outcomes["pie"], outcomes["off"], strict=True):
         counts = [str(pie.tokens[name]) for name in ("prompt", "kept", "turned", "encoded")]
-        times = [f"{outcome.timings_ms['first_token']:.0f} ms" for outcome in (pie, off)]
+        times = [f"{outcome.timings_ms['first_token']:.0f}" for outcome in (pie, off)]
         table.add_row(step.name, *counts, *times)
     return table

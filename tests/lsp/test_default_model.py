@@ -1,0 +1,78 @@
+"""The server with the default model's real weights: edits cost what they change, and memory stays bounded."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.lsp.client import Client, serving
+
+URI = "file:///project/real.py"
+SOURCE = Path(shlex.__file__).read_text(encoding="utf-8")
+LINES = SOURCE.splitlines()
+CARET_LINE = next(i for i, line in enumerate(LINES) if i > 200 and line.startswith("        ") and len(line) > 30)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Client]:
+    with serving(tmp_path, KEYTURN_ENGINE="embedded", KEYTURN_CONTEXT_TOKENS="4096") as client:
+        client.initialize()
+        client.open(URI, SOURCE)
+        yield client
+
+
+def counts(server: Client, line: int) -> dict[str, int]:
+    server.complete(URI, line, 8)
+    found: dict[str, int] = server.stats(URI)["tokens"]
+    return found
+
+
+def test_an_edit_far_above_is_all_that_is_encoded(server: Client) -> None:
+    """A line put in at the top of a real file moves everything and encodes a handful of tokens."""
+    first = counts(server, CARET_LINE)
+    assert first["prompt"] > 2000
+    server.change(URI, (2, 0, 2, 0, "# a new line\n"))
+    second = counts(server, CARET_LINE + 1)
+    assert second["encoded"] <= 16
+    assert second["turned"] > first["prompt"] // 2
+    assert second["prompt"] == second["kept"] + second["turned"] + second["encoded"]
+    assert server.stats(URI)["cache_bytes"] > 0
+    assert server.shut_down() == 0
+
+
+def test_a_real_suggestion_leaks_no_marker(server: Client) -> None:
+    """What the model writes is text, and replaces nothing beyond its line."""
+    items = [item for line in range(60, 200, 25) if (items := server.complete(URI, line, 8)) for item in items]
+    assert items
+    for item in items:
+        assert "<|" not in item["insertText"]
+        assert item["range"]["start"]["line"] == item["range"]["end"]["line"]
+
+
+def test_exact_reuse_is_obeyed(tmp_path: Path) -> None:
+    with serving(tmp_path, KEYTURN_ENGINE="embedded", KEYTURN_REUSE="exact") as server:
+        server.initialize()
+        server.open(URI, SOURCE[:6000])
+        counts(server, 100)
+        server.change(URI, (2, 0, 2, 0, "# a new line\n"))
+        found = counts(server, 101)
+        assert found["turned"] == 0
+        assert found["stale"] == 0
+        assert found["encoded"] > found["prompt"] // 2
+
+
+def test_ten_long_files_stay_within_bounds(tmp_path: Path) -> None:
+    """Ten open files of 2,000 lines, completed in each: under 700 MB resident."""
+    text = "\n".join((LINES * 10)[:2000]) + "\n"
+    with serving(tmp_path, KEYTURN_ENGINE="embedded") as server:
+        server.initialize()
+        for number in range(10):
+            uri = f"file:///project/{number}.py"
+            server.open(uri, text)
+            server.complete(uri, 500 + 100 * number, 8)
+            assert server.stats(uri)["tokens"]["prompt"] > 1500
+        assert psutil.Process(server.process.pid).memory_info().rss < 700e6
