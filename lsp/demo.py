@@ -213,12 +213,12 @@ def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:
 
 
 def _table(steps: list[Step], outcomes: dict[str, list[Outcome]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=TABLE_TITLE, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=TABLE_TITLE, title_justify="left", title_style="bold")
     table.add_column("step", no_wrap=True)
     for name in ("prompt", "kept", "turned", "encoded"):
-        table.add_column(name, justify="right")
-    table.add_column("PIE ms", justify="right")
-    table.add_column("full ms", justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("PIE", justify="right", no_wrap=True)
+    table.add_column("full", justify="right", no_wrap=True)
     for step, pie, off in zip(steps, outcomes["pie"], outcomes["off"], strict=True):
         counts = [str(pie.tokens[name]) for name in ("prompt", "kept", "turned", "encoded")]
         times = [f"{outcome.timings_ms['first_token']:.0f}" for outcome in (pie, off)]
