@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ast_tools.text import Edit, Text, diff
+from ast_tools.text import Edit, diff
 from model.engine import (
     CancelCheck,
     Completion,
@@ -34,14 +34,21 @@ MAX_DOCUMENTS = 64
 VIEW_BYTES = 512 * 1024
 """A larger text is seen through a view of this size around the caret, so that no request tokenises megabytes."""
 
+VIEW_STEP = VIEW_BYTES // 8
+"""Bytes that a view shows at least on either side of the caret, where the text has them, and may grow by."""
+
 
 @dataclass
 class _Known:
-    """What is remembered of one document: its tokens, the revision they are of, the view's start, the window."""
+    """What is remembered of one document: its tokens, which are those of a view, and what they were made of.
+
+    `view_start` is the view's first byte in a text of `text_length` bytes.
+    """
 
     tokens: TokenizedText
     revision: int
     view_start: int
+    text_length: int
     window: Window = field(default_factory=Window)
 
 
@@ -109,23 +116,27 @@ class Completer:
 
     def _prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
         known = self._sync(snapshot, caret)
-        before, after = known.tokens.split(min(max(caret - known.view_start, 0), len(known.tokens.data)))
+        data = known.tokens.data
+        before, after = known.tokens.split(_char_start(data, min(max(caret - known.view_start, 0), len(data))))
         if not self.layout.fills_the_middle:
             after = type(after)(after.ids[:0], after.serials[:0])
-        budget = max(16, self.max_context - max_tokens - self.layout.num_markers)
+        # A prompt gets half of the context at least: a long answer to hardly any text is worth nothing.
+        budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
         before, after = known.window.cut(known.tokens, before, after, budget)
         return self.layout.prompt(before, after)
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""
-        view_start, data = _view(snapshot.text, caret)
         known = self._known.get(snapshot.document)
+        view_start, data = _view(snapshot.text.data, caret, known)
+        text_length = len(snapshot.text.data)
         if known is None:
-            known = _Known(TokenizedText.of(self.tokenizer, data), snapshot.revision, view_start)
+            tokens = TokenizedText.of(self.tokenizer, data)
+            known = _Known(tokens, snapshot.revision, view_start, text_length)
         elif known.tokens.data != data:
             edits = _edits_since(snapshot, known, data) or diff(known.tokens.data, data)
             known.tokens = known.tokens.apply(edits)
-        known.revision, known.view_start = snapshot.revision, view_start
+        known.revision, known.view_start, known.text_length = snapshot.revision, view_start, text_length
         self._known[snapshot.document] = known
         self._known.move_to_end(snapshot.document)
         while len(self._known) > MAX_DOCUMENTS:
@@ -133,14 +144,31 @@ class Completer:
         return known
 
 
-def _view(text: Text, caret: int) -> tuple[int, bytes]:
-    """(first byte, bytes) of what is tokenised: the text, or a view around the caret whose start moves in steps."""
-    data = text.data
+def _view(data: bytes, caret: int, known: _Known | None) -> tuple[int, bytes]:
+    """(first byte, bytes) of what is tokenised: the text, or a view that stays until the caret nears its end."""
     if len(data) <= VIEW_BYTES:
         return 0, data
-    step = VIEW_BYTES // 4
-    start = _char_start(data, max(0, (caret // step - 2) * step))
+    if known is not None:
+        start, end = _followed(data, known)
+        margin_before, margin_after = min(VIEW_STEP, start), min(VIEW_STEP, len(data) - end)
+        if start + margin_before <= caret <= end - margin_after and end - start <= VIEW_BYTES + VIEW_STEP:
+            return start, data[start:end]
+    start = _char_start(data, max(0, min(caret, len(data)) - VIEW_BYTES // 2))
     return start, data[start : _char_start(data, min(len(data), start + VIEW_BYTES))]
+
+
+def _followed(data: bytes, known: _Known) -> tuple[int, int]:
+    """Where the remembered view is in the edited text: edits stood behind it, in front of it, or, else, inside it.
+
+    Where they stood at several of these, the view shows something else, and the texts are compared.
+    """
+    start, end = known.view_start, known.view_start + len(known.tokens.data)
+    grown = len(data) - known.text_length
+    if data[start:end] == known.tokens.data:
+        return start, end
+    if start + grown >= 0 and data[start + grown : end + grown] == known.tokens.data:
+        return start + grown, end + grown
+    return _char_start(data, start), _char_start(data, min(max(start, end + grown), len(data)))
 
 
 def _char_start(data: bytes, offset: int) -> int:

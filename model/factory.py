@@ -76,7 +76,7 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     )
     tokenizer = HubTokenizer.from_folder(folder)
     engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=settings.memory_mb * 1024 * 1024)
-    bos_id, eos_ids = _text_ends(folder)
+    bos_id, eos_ids = _text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)
     return Completer(engine, tokenizer, layout, model_name=_model_name(folder), context_tokens=settings.context_tokens)
 
@@ -88,18 +88,22 @@ def _num_threads() -> int:
 
 
 def _model_name(folder: Path) -> str:
-    """The name in the checkpoint's own configuration, else the folder's."""
+    """The last part of the name in the checkpoint's own configuration, else the folder's name."""
     config = _read_json(folder / "config.json")
-    return str(config.get("_name_or_path") or config.get("keyturn_name") or folder.resolve().name)
+    return Path(str(config.get("_name_or_path") or folder.resolve())).name
 
 
-def _text_ends(folder: Path) -> tuple[int | None, tuple[int, ...]]:
-    """(begin token, end tokens) as the checkpoint's own files name them; the begin token only where it is added."""
+def _text_ends(folder: Path, start_ids: list[int]) -> tuple[int | None, tuple[int, ...]]:
+    """(begin token, end tokens) as the checkpoint's own files name them; the begin token only where it is added.
+
+    Some families say so in tokenizer_config.json, others in tokenizer.json alone, which adds `start_ids`.
+    """
     config = _read_json(folder / "config.json") | _read_json(folder / "generation_config.json")
     eos = config.get("eos_token_id")
     eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (int(eos),)
-    adds_bos = _read_json(folder / "tokenizer_config.json").get("add_bos_token", False)
-    return (config.get("bos_token_id") if adds_bos else None), eos_ids
+    bos_id = config.get("bos_token_id")
+    adds_bos = _read_json(folder / "tokenizer_config.json").get("add_bos_token", bos_id in start_ids)
+    return (bos_id if adds_bos else None), eos_ids
 
 
 def _read_json(path: Path) -> dict[str, Any]:

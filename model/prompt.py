@@ -160,14 +160,15 @@ class Window:
             at = np.flatnonzero(before.serials == self._first_serial)
             if len(at) and least <= len(before) - int(at[0]) <= budget:
                 return int(at[0])
-        start = _next_line_start(tokens, len(before) - least - (budget - least) // 2)
+        slack = (budget - least) // 2
+        start = _next_line_start(tokens, len(before) - least - slack, min(64, slack))
         self._first_serial = int(before.serials[start]) if start < len(before) else NO_SERIAL
         return start
 
 
-def _next_line_start(tokens: TokenizedText, index: int) -> int:
-    """The first token from `index` on, among the next 64, that starts a line or opens one with its newline."""
-    for i in range(index, min(index + 64, len(tokens))):
+def _next_line_start(tokens: TokenizedText, index: int, reach: int) -> int:
+    """The first token from `index` on, among the next `reach`, that starts a line or opens one with its newline."""
+    for i in range(index, min(index + reach, len(tokens))):
         start = int(tokens.starts[i])
         if tokens.data[start : start + 1] in (b"\n", b"\r") or tokens.data[start - 1 : start] == b"\n":
             return i

@@ -21,7 +21,7 @@ import numpy as np
 from model.engine import ReuseMode
 from model.prompt import Prompt
 from model.tokenizer import IntArray
-from model.tokens import SerialArray, first_difference
+from model.tokens import SerialArray, common_prefix
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def plan_reuse(
     limit = min(len(cached_ids), usable)
     if mode == "exact":
         limit = min(limit, exact_length)
-    prefix = first_difference(cached_ids[:limit], prompt.ids[:limit])
+    prefix = common_prefix(cached_ids[:limit], prompt.ids[:limit])
     runs = [Run(0, 0, prefix)] if prefix else []
     if mode == "pie":
         runs += _runs_by_serial(cached_ids, cached_serials, prompt, prefix, usable)

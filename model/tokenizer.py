@@ -88,6 +88,8 @@ class HubTokenizer:
         spec = json.loads(raw.to_str())
         layout = {token["id"]: token["content"] for token in spec["added_tokens"] if _is_layout(token)}
         vocab = raw.get_vocab(with_added_tokens=True)
+        self.start_ids: list[int] = raw.encode("", add_special_tokens=True).ids
+        """What the tokenizer itself puts around a text, such as Llama 3's begin token."""
         self._special_ids = {content: token_id for token_id, content in layout.items()}
         self.vocab_size = max(vocab.values(), default=-1) + 1
         self._bytes = _token_bytes(vocab, spec, layout, self.vocab_size)

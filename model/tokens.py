@@ -95,7 +95,8 @@ class TokenizedText:
 
         old_ids, old_serials = self.ids[left:right], self.serials[left:right]
         serials = new_serials(len(encoded))
-        head, tail = common_ends(old_ids, encoded.ids)
+        head = common_prefix(old_ids, encoded.ids)
+        tail = common_prefix(old_ids[head:][::-1], encoded.ids[head:][::-1])
         serials[:head] = old_serials[:head]
         serials[len(serials) - tail :] = old_serials[len(old_serials) - tail :]
         return TokenizedText(
@@ -117,6 +118,8 @@ class TokenizedText:
         while True:
             end_index = int(np.searchsorted(self.starts, edit_end + reach))
             end = int(self.starts[end_index]) + shift if end_index < len(self) else len(data)
+            while end < len(data) and data[end] & 0xC0 == 0x80:  # a token may start inside a character
+                end += 1
             encoded = self.tokenizer.encode(data[start:end])
             if end == len(data):
                 trusted = len(encoded)
@@ -166,7 +169,7 @@ class TokenizedText:
         left = self._boundary_before(caret)
         window_start = int(self.starts[left]) if left < len(self) else len(self.data)
         head_ids = self.tokenizer.encode(self.data[window_start:caret]).ids
-        same, _ = common_ends(self.ids[left:], head_ids)
+        same = common_prefix(self.ids[left:], head_ids)
         cut = np.full(len(head_ids) - same, NO_SERIAL, dtype=np.int64)
         before = TokenRun(
             np.concatenate((self.ids[:left], head_ids)),
@@ -174,7 +177,7 @@ class TokenizedText:
         )
         encoded, right = self._encode_until_shared(self.data, caret, caret, 0)
         first = int(np.searchsorted(self.starts[:right], caret))
-        _, same = common_ends(self.ids[first:right], encoded.ids)
+        same = common_prefix(self.ids[first:right][::-1], encoded.ids[::-1])
         cut = np.full(len(encoded) - same, NO_SERIAL, dtype=np.int64)
         after = TokenRun(
             np.concatenate((encoded.ids, self.ids[right:])),
@@ -191,20 +194,8 @@ class TokenizedText:
         assert len(np.unique(self.serials)) == len(self.serials)
 
 
-def common_ends(old: IntArray, new: IntArray) -> tuple[int, int]:
-    """Lengths of the common prefix and of the common suffix that does not overlap it.
-
-    Where all of one is a prefix of the other, the suffix is empty.
-    """
-    limit = min(len(old), len(new))
-    head = first_difference(old[:limit], new[:limit])
-    limit -= head
-    tail = first_difference(old[::-1][:limit], new[::-1][:limit])
-    return head, tail
-
-
-def first_difference(a: IntArray, b: IntArray) -> int:
-    """Length of the common prefix of two arrays of one length."""
-    differing = a != b
-    at = int(differing.argmax()) if len(differing) else 0
-    return at if len(differing) and differing[at] else len(differing)
+def common_prefix(a: IntArray, b: IntArray) -> int:
+    """Length of the common prefix of two arrays."""
+    limit = min(len(a), len(b))
+    differing = np.flatnonzero(a[:limit] != b[:limit])
+    return int(differing[0]) if len(differing) else limit

@@ -37,6 +37,10 @@ def read_config(folder: Path) -> Any:
         raise ModelError(
             f"The embedded engine runs {', '.join(FAMILIES)} models, and {folder} holds a '{config.model_type}' one."
         )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"{folder} holds quantized weights, which the embedded engine cannot run; use the original model."
+        )
     if getattr(config, "hidden_act", "silu") != "silu":
         raise ModelError(f"The embedded engine knows the silu activation only, and this model has {config.hidden_act}.")
     return config
@@ -121,7 +125,7 @@ def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callabl
         else:
             raise ModelError(f"{folder} has no safetensors weights; other weight formats are not loaded.")
         files = [stack.enter_context(safe_open(str(folder / name), framework="pt")) for name in names]
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"The weights in {folder} cannot be read ({_first_line(error)}).") from error
     where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a mapping
 

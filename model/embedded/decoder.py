@@ -113,7 +113,7 @@ class Decoder:
         """Run new tokens and write their keys and values into the cache.
 
         ids        [new] token ids
-        slots      [new] where their keys and values go
+        slots      [new] where their keys and values go, rising
         positions  [new] their rotary positions; equal to the slots except in a draft tree
         mask       [new, context] True where a new token may look; `context` slots are visible at most. Rows of the new
                    tokens themselves are in it: all are written before any is read.

@@ -44,12 +44,9 @@ class EmbeddedEngine:
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         watch = _Watch()
-        room = self.max_context - len(request.prompt)
-        if room < 1:
-            raise RequestError(
-                f"The prompt has {len(request.prompt)} tokens and the model holds {self.max_context}; "
-                "lower `context_tokens`."
-            )
+        limit = self._limit(request)
+        if not len(request.prompt):  # a left-to-right model without a begin token, at the start of a file
+            return Completion("")
         cache = self._open(request.document)
         counts = self._splice(cache, request)
         turned = watch.lap()
@@ -57,7 +54,7 @@ class EmbeddedEngine:
         encoded = watch.lap()
         logits = self.decoder.logits(hidden[-1])
         try:
-            completion = self._decode(cache, request, logits, min(request.max_tokens, room), watch, cancelled)
+            completion = self._decode(cache, request, logits, limit, watch, cancelled)
         finally:
             cache.truncate(len(request.prompt))
         counts.generated = completion.tokens.generated
@@ -67,6 +64,9 @@ class EmbeddedEngine:
         return completion
 
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
+        self._limit(request)
+        if not len(request.prompt):
+            return
         cache = self._open(request.document)
         self._splice(cache, request)
         self._encode_holes(cache, request, cancelled)
@@ -78,6 +78,8 @@ class EmbeddedEngine:
         slots = next_slice(cache)
         if slots is None:
             return False
+        self._open(document)
+        self._keep_budget(cache)
         self._run(cache, cache.ids[slots], slots)
         cache.refreshed(slots)
         return next_slice(cache) is not None
@@ -99,14 +101,23 @@ class EmbeddedEngine:
 
     def _open(self, document: str) -> KVCache:
         """The document's cache, now the most recently used; the others give back what can be computed again."""
-        cache = self._caches.get(document)
+        cache = self._caches.pop(document, None)
         if cache is None:
             cache = KVCache(self.decoder.config.cache_shape, self.decoder.rotary)
-            self._caches[document] = cache
-        if next(reversed(self._caches)) != document:
-            self._caches[next(reversed(self._caches))].release_turned()
-        self._caches.move_to_end(document)
+        for other in self._caches.values():
+            other.release_turned()
+        self._caches[document] = cache
         return cache
+
+    def _limit(self, request: CompletionRequest) -> int:
+        """Tokens that may be generated behind the prompt; raises `RequestError` where not even one fits."""
+        room = self.max_context - len(request.prompt)
+        if room < 1:
+            raise RequestError(
+                f"The prompt has {len(request.prompt)} tokens and the model holds {self.max_context}; "
+                "lower `context_tokens`."
+            )
+        return min(request.max_tokens, room)
 
     def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:
         """Lay the cache out for the prompt and count where its tokens come from."""
@@ -114,11 +125,16 @@ class EmbeddedEngine:
         held = cache.length
         plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
         cache.splice(plan, prompt)
-        self._keep_budget()
+        cache.reserve(len(prompt) + self._limit(request))
+        self._keep_budget(cache)
         return _count(plan, cache)
 
-    def _keep_budget(self) -> None:
-        """Evict the least recently used documents until the budget holds; the one in use always stays."""
+    def _keep_budget(self, used: KVCache) -> None:
+        """Evict the least recently used documents until the budget holds; the one in use always stays.
+
+        Called once the one in use is as large as its work will make it, its turned keys included.
+        """
+        used.turned  # noqa: B018 - made again if it was released
         while len(self._caches) > 1 and self.cache_bytes() > self._memory_bytes:
             self._caches.popitem(last=False)
 
@@ -168,7 +184,6 @@ class EmbeddedEngine:
             if cut is not None:
                 return _completion(text[:cut], logprobs, timings, watch, "stop")
             if len(logprobs) < limit:
-                cache.reserve(slot + 1)
                 hidden = self._run(cache, np.array([token], dtype=np.int32), np.array([slot], dtype=np.int32))
                 logits = self.decoder.logits(hidden[-1])
         return _completion(text, logprobs, timings, watch, "length")

@@ -186,7 +186,8 @@ class KVCache:
 
     def _empty(self, capacity: int) -> Tensor:
         shape = self.shape
-        return torch.zeros(shape.num_layers, shape.num_kv_heads, capacity, shape.head_dim, dtype=shape.dtype)
+        with torch.inference_mode(False):  # a tensor made in a forward pass could not be written to outside of one
+            return torch.zeros(shape.num_layers, shape.num_kv_heads, capacity, shape.head_dim, dtype=shape.dtype)
 
     def _grown(self, tensor: Tensor, capacity: int) -> Tensor:
         grown = self._empty(capacity)

@@ -26,7 +26,8 @@ class Sampler:
         return token, float(logprobs[token])
 
     def _sampled(self, logits: Tensor) -> int:
-        probabilities = torch.softmax(logits / self._sampling.temperature, dim=-1)
+        # Relative to the highest and divided by no less than float32 can take, the tiniest temperature is greedy.
+        probabilities = torch.softmax((logits - logits.max()) / max(self._sampling.temperature, 1e-6), dim=-1)
         ranked, order = probabilities.sort(descending=True)
         # Keep the smallest set of tokens that reaches top_p; the first one always stays.
         outside = ranked.cumsum(-1) - ranked >= self._sampling.top_p

@@ -34,6 +34,7 @@ class Shape:
     def config(self, *, end_id: int, pad_id: int) -> dict[str, Any]:
         """`config.json` of the checkpoint."""
         return {
+            "_name_or_path": "keyturn-python",
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "vocab_size": self.vocab_size,

@@ -20,7 +20,7 @@ from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
 from model.embedded.rope import inverse_frequencies
-from model.engine import Cancelled, CompletionRequest, ReuseMode
+from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
 from model.prompt import Layout, Prompt
 from model.reuse import plan_reuse
 from model.snapshot import Snapshot
@@ -323,6 +323,92 @@ def test_the_memory_budget_evicts_the_least_recently_used(llama: Path) -> None:
     assert completer.cache_bytes("b") == 0
     completer.forget("d")
     assert completer.cache_bytes("d") == 0
+
+
+def test_going_back_to_a_file_and_editing_it_turns_its_keys(editor: Editor) -> None:
+    """Keys that were released while another file was in use and made again are turned like any others."""
+    other = Snapshot("other", Text.from_str("x = 1\n"))
+    for _ in range(2):
+        editor.completer.complete(other, 3, max_tokens=1)
+        editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
+    editor.apply(Edit(4, 7, b"subtract_all"))
+    assert editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens.turned > 0
+
+
+def test_only_the_file_in_use_holds_turned_keys(editor: Editor) -> None:
+    """A file opened, refreshed or gone back to takes the third of the memory that can be made again from the others."""
+    editor.encode()
+    caches = editor.engine._caches
+
+    def in_use() -> list[str]:
+        return [name for name, cache in caches.items() if cache._turned is not None]
+
+    texts = {name: Text.from_str(f"{name} = 1\n" * 90) for name in "abc"}
+    for name in "abcab":
+        editor.completer.complete(Snapshot(name, texts[name]), 30, max_tokens=1)
+        assert in_use() == [name]
+    for name in "bc":
+        text = texts[name].apply(Edit(0, 0, b"!"))
+        editor.completer.complete(Snapshot(name, text), 30, max_tokens=1)
+    assert editor.engine.refresh("b")
+    assert in_use() == ["b"]
+
+
+@pytest.mark.parametrize("units", [6, 7, 9, 12])
+def test_the_memory_budget_holds_in_every_order_of_requests(llama: Path, units: int) -> None:
+    """A request takes its memory before it counts it: turned keys made again, slots for all that it may write."""
+    tokens = tokenizer("ours")
+    decoder = load_tiny(llama)
+    memory_bytes = units * 256 * decoder.config.cache_shape.bytes_per_token
+    engine = EmbeddedEngine(decoder, tokens, memory_bytes=memory_bytes)
+    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    chooser = random.Random(units)
+    for _ in range(40):
+        text = Text.from_str("x = 1\n" * chooser.randrange(60))
+        completer.complete(Snapshot(chooser.choice("abc"), text), 0, max_tokens=chooser.choice((1, 60)))
+        engine.check_integrity()
+        engine.refresh(chooser.choice("abc"))
+        engine.check_integrity()
+
+
+def test_a_temperature_near_zero_is_greedy(editor: Editor) -> None:
+    from model.engine import Sampling
+
+    greedy = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=8).text
+    for temperature in (1e-9, 1e-38, 1e-300):
+        sampling = Sampling(temperature=temperature, top_p=1.0, seed=1)
+        sampled = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=8, sampling=sampling).text
+        assert sampled == greedy
+
+
+def test_an_answer_longer_than_the_context_leaves_half_of_it_to_the_prompt(editor: Editor) -> None:
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=100_000).tokens
+    assert counts.prompt > 200
+    assert counts.prompt + counts.generated <= 512
+
+
+def test_a_prompt_longer_than_the_model_holds_is_refused(editor: Editor) -> None:
+    """Also ahead of a request; the document's cache stays as it was."""
+    editor.encode()
+    prompt = editor.prompt()
+    long = Prompt(np.tile(prompt.ids, 3), np.full(3 * len(prompt), -1, dtype=np.int64), 0)
+    for call in (editor.engine.complete, editor.engine.encode_ahead):
+        with pytest.raises(RequestError, match="context_tokens"):
+            call(CompletionRequest("file", long))
+    assert editor.cache.exact_length == len(prompt)
+
+
+def test_a_model_without_a_begin_token_has_nothing_to_say_in_front_of_a_file(llama: Path) -> None:
+    """Its prompt is empty; that is no error, whatever the cache holds."""
+    tokens = tokenizer("gpt2")
+    engine = EmbeddedEngine(load_tiny(llama), tokens, memory_bytes=64 << 20)
+    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    source = Snapshot("file", Text.from_str("x = 1\n"))
+    assert completer.complete(source, 0).text == ""
+    completer.complete(source, 6, max_tokens=1)
+    assert completer.complete(source, 0).text == ""
+    completer.encode_ahead(source, 0)
+    engine.check_integrity()
 
 
 def test_a_file_longer_than_the_window_keeps_its_cache_while_one_types(llama: Path) -> None:

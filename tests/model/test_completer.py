@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, processors
 
 from ast_tools.text import Edit, Text
 from model.completer import MAX_DOCUMENTS, VIEW_BYTES, Completer
@@ -107,6 +109,11 @@ def test_a_caret_outside_the_text_is_at_its_end(load: Load) -> None:
     assert completer.complete(Snapshot("a", Text.from_str("end")), -5).text == ""
 
 
+def test_a_caret_inside_a_character_is_before_it(load: Load) -> None:
+    completer = load({"after": "before", "text": "yes"})
+    assert completer.complete(Snapshot("a", Text.from_str("before🎈")), 8).text == "yes"
+
+
 def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
     """Megabytes cost no more than the view, and the answer is about the caret's own place."""
     completer = load({"after": "here", "text": "yes"})
@@ -117,6 +124,54 @@ def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
     assert completion.tokens.prompt <= VIEW_BYTES
     edited = text.apply(Edit(len(body), len(body), b"!"))
     assert completer.complete(Snapshot("a", edited, 1), len(body) + 5).text == "yes"
+
+
+def test_the_view_of_a_huge_text_stays_while_it_is_edited() -> None:
+    """Typing at the caret, above the view or behind it costs as few new tokens as in a small text."""
+    from model.prompt import Layout
+    from model.scripted import ScriptedEngine
+
+    tokens = tokenizer("ours")
+    completer = Completer(ScriptedEngine(), tokens, Layout(tokens), model_name="", context_tokens=4096)
+    text = Text(b"value = value_of(1234)\n" * 90_000)
+    caret = len(text.data) // 2
+    completer._prompt(Snapshot("a", text), caret, 8)
+    for place in (caret, 10, caret, len(text.data) - 9, caret - 300, caret + 300):
+        before = completer._known["a"].tokens
+        text = text.apply(Edit(place, place, b"z\n"))
+        caret += 2 if place <= caret else 0
+        completer._prompt(Snapshot("a", text, 0), caret, 8)
+        known = completer._known["a"]
+        assert len(np.setdiff1d(known.tokens.serials, before.serials)) <= 8
+        assert text.data[known.view_start :].startswith(known.tokens.data)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_view_shows_the_text_around_the_caret(data: st.DataObject) -> None:
+    """Whatever is edited and wherever the caret goes, the view is a part of the text and holds the caret."""
+    from model.prompt import Layout
+    from model.scripted import ScriptedEngine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.completer.VIEW_BYTES", 64)
+        patch.setattr("model.completer.VIEW_STEP", 8)
+        tokens = tokenizer("ours")
+        completer = Completer(ScriptedEngine(), tokens, Layout(tokens), model_name="", context_tokens=4096)
+        text = Text.from_str("ab 🎈é\n" * data.draw(st.integers(0, 30)) + data.draw(texts))
+        for _ in range(6):
+            for _ in range(data.draw(st.integers(0, 2))):
+                text = text.apply(data.draw(edits_of(text.data)))
+            caret = data.draw(edits_of(text.data)).start
+            completer._prompt(Snapshot("a", text), caret, 8)
+            known = completer._known["a"]
+            known.tokens.check_integrity()
+            start, end = known.view_start, known.view_start + len(known.tokens.data)
+            assert text.data[start:end] == known.tokens.data
+            assert start <= caret <= end
+            assert end - start <= 64 + 8
+            assert caret - start >= min(8, start) - 3
+            assert end - caret >= min(8, len(text.data) - end) - 3
 
 
 def test_few_documents_are_remembered(load: Load) -> None:
@@ -142,6 +197,24 @@ def test_a_checkpoint_folder_loads_and_reports_its_progress(tmp_path: Path) -> N
     assert completion.tokens.generated <= 5
     assert completion.timings_ms.total >= completion.timings_ms.first_token > 0
     assert completion.logprob == pytest.approx(sum(completion.token_logprobs))
+
+
+@pytest.mark.parametrize(("said", "begins"), [(None, True), (False, False), (True, True)])
+def test_the_begin_token_is_added_where_the_checkpoint_adds_it(tmp_path: Path, said: bool | None, begins: bool) -> None:
+    """Llama 3 says so in its tokenizer.json alone; a word in tokenizer_config.json decides."""
+    save_checkpoint(tmp_path)
+    raw = Tokenizer.from_str(raw_tokenizer("gpt2"))
+    raw.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", raw.token_to_id("<|endoftext|>"))]
+    )
+    (tmp_path / "tokenizer.json").write_text(raw.to_str())
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("config.json", "generation_config.json"):
+        (tmp_path / name).write_text(json.dumps(config | {"bos_token_id": raw.token_to_id("<|endoftext|>")}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({} if said is None else {"add_bos_token": said}))
+    completer = load_completer(EngineSettings(model=str(tmp_path), dtype="float32"))
+    prompt = completer._prompt(Snapshot("a", Text.from_str("x = 1")), 5, 8)
+    assert (prompt.ids[0] == raw.token_to_id("<|endoftext|>")) is np.bool_(begins)
 
 
 def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_the_window_of_sliding_attention_bounds_the_context(tmp_path: Path) -> N
         (('"hidden_size": 64', '"hidden_size": 32'), "do not fit"),
         (('"num_hidden_layers": 3', '"num_hidden_layers": 4'), "lack model.layers.3"),
         (("{", "{{{"), "config.json"),
+        (("{", '{"quantization_config": {"quant_method": "fp8"},'), "quantized"),
     ],
 )
 def test_a_model_that_cannot_run_says_why(tmp_path: Path, change: tuple[str, str], said: str) -> None:
@@ -155,5 +156,14 @@ def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
 def test_broken_weights_say_so(tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="weights"):
+        load_tiny(tmp_path)
+
+
+@pytest.mark.parametrize("index", ["[]", '{"weight_map": []}', '{"weight_map": {"x": "gone.safetensors"}}', "{"])
+def test_a_broken_index_of_weights_says_so(tmp_path: Path, index: str) -> None:
+    save_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(ModelError, match="weights"):
         load_tiny(tmp_path)

@@ -101,6 +101,13 @@ def test_a_window_starts_at_a_line() -> None:
     assert text[2000 - before : 2000].startswith((b"\n", b"line"))
 
 
+def test_a_small_window_does_not_give_its_room_away_for_a_line_start() -> None:
+    """The next line may be further off than the window is long."""
+    for budget in (16, 40, 80, 200):
+        _, before, _ = window_of(b"x" * 2990 + b"\n" + b"y" * 50 + b"\n" + b"z" * 300, 2995, budget)
+        assert before >= budget // 2
+
+
 def test_the_window_stays_while_one_types_and_while_one_edits_above_it() -> None:
     """A window that slid at each keystroke would turn every key each time."""
     tokens = TokenizedText.of(ByteTokenizer(), b"a line of code\n" * 400)

@@ -73,6 +73,28 @@ def test_splitting_inside_a_word_cuts_that_word_only(name: str) -> None:
     assert len(lost) <= 5
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_windows_do_not_end_inside_a_character(name: str) -> None:
+    """A rare character is several tokens, so tokens may start inside of it, wherever the window's end falls."""
+    text = "# ─── 設定 🎈 größe ───\nx = 'ほげ'\n" * 20
+    tokens = TokenizedText.of(tokenizer(name), text.encode())
+    for caret in range(60):
+        at = len(text[:caret].encode())
+        tokens.apply([Edit(at, at, b"z")]).check_integrity()
+        _, after = tokens.split(at)
+        assert np.array_equal(after.ids, tokens.tokenizer.encode(tokens.data[at:]).ids)
+
+
+def test_splitting_between_the_tokens_of_a_word_keeps_what_follows() -> None:
+    """Tokens behind the caret that the cut leaves as they were keep their serials, in a word or a whole line."""
+    tokens = TokenizedText.of(tokenizer("sentencepiece"), b"x = first + second + value_of(key)  # comment\n" * 9)
+    caret = int(tokens.starts[np.flatnonzero(tokens.starts > 100)[0]])
+    _, after = tokens.split(caret)
+    first = int(np.searchsorted(tokens.starts, caret))
+    assert np.array_equal(after.ids, tokens.ids[first:])
+    assert np.array_equal(after.serials, tokens.serials[first:])
+
+
 def test_a_long_line_without_any_boundary_is_tokenised_right() -> None:
     """The window grows until it finds a boundary, in the worst case over the whole text."""
     tokens = TokenizedText.of(tokenizer("ours"), b"a" * 5000)
