@@ -88,12 +88,17 @@ class Suggester:
     _not_accepted: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
     async def suggest(self, params: types.InlineCompletionParams) -> list[types.InlineCompletionItem] | None:
-        """Items for the client; None where there is nothing to suggest."""
+        """Items for the client: none where there is nothing to suggest, None where the question is void.
+
+        Neovim keeps showing, and accepts, what it had when it hears null; an empty list makes it forget.
+        """
         started = time.perf_counter()
         self.counts.requests += 1
         document = self.documents.get(params.text_document.uri)
-        if document is None or not self._is_wanted(document):
+        if document is None:
             return None
+        if not self._is_wanted(document):
+            return []
         explicit = params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked
         document_text, num_changes = document.text, document.num_changes
         place = place_of(document, params, self.documents.encoding)
@@ -109,7 +114,7 @@ class Suggester:
                 return None
 
         self.reporter.latency((time.perf_counter() - started) * 1000)
-        return self._show(suggestions, document_text, place) or None
+        return self._show(suggestions, document_text, place)
 
     async def _ask(self, document: Document, place: Place, latest: Latest, explicit: bool) -> tuple[str, ...]:
         """Ask the model, in its thread, and remember the answer. Nothing to suggest when it fails."""

@@ -31,6 +31,7 @@ REFUSED_IN_PROJECTS = frozenset({"url", "api_key", "command", "commands"})
 """Not settings of the server (yet); named here so that a project that tries them hears why they do nothing."""
 
 _MAX_FILE_BYTES = 1024 * 1024
+_MAX_PROBLEMS = 8
 
 
 def _setting(
@@ -75,7 +76,9 @@ class Settings:
         2048, "Tokens of the file that the model sees around the caret.", at_least=64, at_most=131072
     )
     memory_mb: int = _setting(256, "Megabytes for the caches of all open files.", at_least=16, at_most=65536)
-    threads: int | None = _setting(None, "Processor threads for the model. Unset: one a core.", at_least=1, at_most=256)
+    threads: int | None = _setting(
+        None, "Processor threads for the model. Unset: one a core, at most 8.", at_least=1, at_most=256
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = _setting("auto", "Number format of weights and cache.")
     idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
     debounce_ms: int = _setting(
@@ -138,7 +141,9 @@ def configure(layers: Iterable[Layer], problems: Iterable[str] = ()) -> Configur
     origins = []
     for layer in layers:
         settings, bad = _apply(settings, layer)
-        found += bad
+        found += bad[:_MAX_PROBLEMS]
+        if len(bad) > _MAX_PROBLEMS:
+            found.append(f"{layer.origin}: {len(bad) - _MAX_PROBLEMS} more settings are ignored.")
         if layer.values:
             origins.append(layer.origin)
     return Configuration(settings, tuple(dict.fromkeys(found)), tuple(origins))
@@ -163,9 +168,10 @@ def user_config_file() -> Path:
 
 
 def find_project_root(start: Path) -> Path | None:
-    """The nearest folder upwards whose files hold settings for keyturn, else None."""
+    """The nearest folder upwards whose files hold settings for keyturn, good or bad, else None."""
     for folder in (start, *start.parents):
-        if _project_layers(folder, []):
+        problems: list[str] = []
+        if _project_layers(folder, problems) or problems:
             return folder
     return None
 
@@ -207,7 +213,7 @@ def _file_layer(
         if path.stat().st_size > _MAX_FILE_BYTES:
             problems.append(f"{path} is too large to be a settings file; it is not read.")
             return None
-        values: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         # A broken pyproject.toml is another tool's business to report, unless it speaks of keyturn.
         if not table or b"[tool.keyturn]" in _bytes_of(path):
@@ -243,7 +249,7 @@ def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
             )
             continue
         if setting is None:
-            problems.append(f"Unknown setting `{name}` in {layer.origin} is ignored.")
+            problems.append(f"Unknown setting `{_plain(name)}` in {layer.origin} is ignored.")
             continue
         try:
             checked = _check(_hint(name), value, setting.metadata, from_text=layer.is_text)
@@ -252,6 +258,16 @@ def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
             continue
         settings = replace(settings, **{name: checked})
     return settings, problems
+
+
+def misfit(name: str, value: object) -> str | None:
+    """What the setting must be, if the value is something else."""
+    limits = next(f.metadata for f in fields(Settings) if f.name == name)
+    try:
+        _check(_hint(name), value, limits, from_text=False)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @cache
@@ -297,7 +313,7 @@ def _check_bool(value: Any, *, from_text: bool) -> bool:
 
 def _check_number(hint: Any, value: Any, limits: Mapping[str, Any], *, from_text: bool) -> Any:
     low, high = limits["at_least"], limits["at_most"]
-    wanted = f"{'a whole number' if hint is int else 'a number'} from {low:g} to {high:g}"
+    wanted = f"{'a whole number' if hint is int else 'a number'} from {low} to {high}"
     if from_text:
         try:
             value = hint(value)
@@ -307,6 +323,11 @@ def _check_number(hint: Any, value: Any, limits: Mapping[str, Any], *, from_text
     if not is_number or not low <= value <= high or (hint is int and value != int(value)):
         raise ValueError(wanted)
     return hint(value)
+
+
+def _plain(name: str) -> str:
+    """A name from somebody's file, fit for a terminal: no control characters, not too long."""
+    return _shown(name)[1:-1]
 
 
 def _shown(value: object) -> str:

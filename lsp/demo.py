@@ -65,7 +65,7 @@ def run(file: str | None, picture: str | None = None) -> int:
     except (TimeoutError, ServerFailed) as error:
         sys.stderr.write(f"keyturn: {str(error) or 'The server did not answer in time.'}\n")
         return ENGINE_FAILED
-    steps = _session(text)[1]
+    steps = _session(text, _comment_mark(path))[1]
     for step, outcome in zip(steps, outcomes["pie"], strict=True):
         _show(console, path, step, outcome)
     console.print(_table(steps, outcomes))
@@ -85,16 +85,16 @@ def _read(path: Path) -> Text:
         raise UsageError(f"{path} is not UTF-8 text.") from error
 
 
-def _session(text: Text) -> tuple[int, list[Step]]:
+def _session(text: Text, comment_mark: str) -> tuple[int, list[Step]]:
     """Where the caret stands at first, and the steps. A step's edits are applied one after the other.
 
     The caret stands inside a line, behind its first word, as if the rest had not been written yet: that rest is deleted
     before the session begins, and the demo's suggestions are for what stood there.
     """
     caret = _caret(text)
-    top = text.line_start(min(3, text.num_lines - 1))
-    comment = _comment(text) + " a line that was not here before\n"
-    note = comment.encode()
+    # In a short file the fourth line may stand behind the caret.
+    top = text.line_start(min(3, text.line_at(caret)))
+    note = f"{comment_mark} a line that was not here before\n".encode()
     shifted = caret + len(note)
     return caret, [
         Step("open the file"),
@@ -104,9 +104,9 @@ def _session(text: Text) -> tuple[int, list[Step]]:
     ]
 
 
-def _comment(text: Text) -> str:
-    head = text.slice(0, 2000)
-    return "//" if head.lstrip().startswith(("//", "/*", "package", "import {", "#include")) else "#"
+def _comment_mark(path: Path) -> str:
+    language = language_for(path.name)
+    return language.line_comment if language else "#"
 
 
 def _caret(text: Text) -> int:
@@ -141,7 +141,7 @@ async def _with_server(reuse: str, play: Callable[[EditorClient], Awaitable[list
 
 async def _play(client: EditorClient, path: Path, text: Text) -> list[Outcome]:
     """Do the steps, asking for a suggestion after each."""
-    caret, steps = _session(text)
+    caret, steps = _session(text, _comment_mark(path))
     uri = path.resolve().as_uri()
     rest = Edit(caret, text.line_end(text.line_at(caret)), b"")
     text = text.apply(rest)
@@ -199,17 +199,24 @@ def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:
     lexer = Syntax.guess_lexer(str(path))
     for number in range(max(0, line - 3), min(outcome.text.num_lines, line + 2)):
         content = outcome.text.line(number)
-        shown = Syntax("", lexer, background_color="default").highlight(content)
-        shown.rstrip()
+        shown = _highlighted(lexer, content)
         if number == line:
             at = len(outcome.text.slice(outcome.text.line_start(line), outcome.caret))
-            shown = Syntax("", lexer, background_color="default").highlight(content[:at])
-            shown.rstrip()
-            shown.append(" " * (at - len(shown)))
+            shown = _highlighted(lexer, content[:at])
             shown.append(outcome.ghost or "(no suggestion)", style="dim italic")
             shown.append(content[at:])
         console.print(Styled(f"{number + 1:5} ", style="dim") + shown)
     console.print()
+
+
+def _highlighted(lexer: str, line: str) -> Styled:
+    """One line in colours, tabs as spaces and spaces at both ends kept, which highlighting drops."""
+    line = line.expandtabs(4)
+    code = line.strip(" ")
+    shown = Syntax("", lexer, background_color="default").highlight(code) if code else Styled()
+    shown.rstrip()
+    indentation = len(line) - len(line.lstrip(" "))
+    return Styled(" " * indentation) + shown + Styled(" " * (len(line) - indentation - len(code)) if code else "")
 
 
 def _table(steps: list[Step], outcomes: dict[str, list[Outcome]]) -> Table:

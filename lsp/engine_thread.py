@@ -118,6 +118,9 @@ class EngineThread:
                 if self._requests.get(document) is job:
                     del self._requests[document]
             raise
+        finally:
+            # An error holds this frame by its traceback; without this the frame would hold the error.
+            del job
 
     def withdraw(self, document: str) -> None:
         """Withdraw the document's request, whether it waits or runs. Its caller gets `Cancelled` at once."""
@@ -226,6 +229,8 @@ class EngineThread:
         with self._wake:
             self._running = None
         self._on_loop(*deliver)
+        # An error's traceback holds this frame and the engine's, with a whole cache: it must go with the error.
+        del deliver
 
     def _do_idle(self, document: str, work: Work[bool]) -> None:
         assert self._completer is not None

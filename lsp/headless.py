@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lsp.config import Configuration, Layer, Settings, configure, find_project_root, standard_layers
+from lsp.config import Configuration, Layer, Settings, configure, find_project_root, misfit, standard_layers
 from lsp.exits import UsageError
 from lsp.log import set_up_logging
 from model.completer import Completer
@@ -22,8 +22,9 @@ def configuration_for(folder: Path, options: argparse.Namespace | None = None) -
     layers, problems = standard_layers(find_project_root(folder.resolve()))
     given = {name: value for name in _OPTIONS if (value := getattr(options, name, None)) is not None}
     command_line = Layer("the command line", given)
-    if refused := configure([command_line]).problems:
-        raise UsageError(refused[0])
+    for name, value in given.items():
+        if (wanted := misfit(name, value)) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}.")
     configuration = configure([*layers, command_line], problems)
     set_up_logging(configuration.settings.log_level, configuration.settings.log_file)
     return configuration

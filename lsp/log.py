@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 _FLOORS = ("lsp", "model", "ast_tools")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -31,6 +32,6 @@ def _handler(log_file: str | None) -> tuple[logging.Handler, str]:
     if log_file is None:
         return logging.StreamHandler(sys.stderr), ""
     try:
-        return logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace"), ""
-    except OSError as error:
+        return logging.FileHandler(Path(log_file).expanduser(), encoding="utf-8", errors="backslashreplace"), ""
+    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder that is not known
         return logging.StreamHandler(sys.stderr), f"The log file cannot be written, logging to standard error: {error}"

@@ -75,6 +75,11 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
         folder, dtype=best_dtype(settings.dtype), max_context=settings.context_tokens, progress=progress
     )
     tokenizer = HubTokenizer.from_folder(folder)
+    if tokenizer.vocab_size > decoder.vocab_size:
+        raise ModelError(
+            f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model {decoder.vocab_size}; "
+            "they do not belong together."
+        )
     engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=settings.memory_mb * 1024 * 1024)
     bos_id, eos_ids = _text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)

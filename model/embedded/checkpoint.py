@@ -50,7 +50,10 @@ def load_decoder(folder: Path, *, dtype: torch.dtype, max_context: int | None, p
     """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
     config = read_config(folder)
     sizes = decoder_config(config, dtype, max_context)
-    frequencies = inverse_frequencies(sizes.head_dim, config.rope_parameters)
+    try:
+        frequencies = inverse_frequencies(sizes.head_dim, config.rope_parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"The rotary positions in {folder / 'config.json'} make no sense ({error}).") from error
     with ExitStack() as stack:
         tensor = _open_weights(folder, dtype, stack)
         try:

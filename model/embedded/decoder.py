@@ -108,6 +108,11 @@ class Decoder:
         self._final_norm = final_norm
         self._head = head
 
+    @property
+    def vocab_size(self) -> int:
+        """Token ids that the embedding knows."""
+        return self._embedding.shape[0]
+
     @torch.inference_mode()
     def forward(self, ids: Tensor, slots: Tensor, positions: Tensor, cache: KVCache, mask: Tensor) -> Tensor:
         """Run new tokens and write their keys and values into the cache.

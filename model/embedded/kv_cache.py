@@ -154,10 +154,10 @@ class KVCache:
             return
         capacity = -(-length // GROWTH) * GROWTH
         added = capacity - self.capacity
-        self.keys = self._grown(self.keys, capacity)
-        self.values = self._grown(self.values, capacity)
-        if self._turned is not None:
-            self._turned = self._grown(self._turned, capacity)
+        held = (self.keys, self.values) if self._turned is None else (self.keys, self.values, self._turned)
+        grown = [self._grown(tensor, capacity) for tensor in held]  # all of them, or memory runs out and none changes
+        self.keys, self.values = grown[:2]
+        self._turned = grown[2] if self._turned is not None else None
         self.ids = np.concatenate((self.ids, np.full(added, HOLE, dtype=np.int32)))
         self.serials = np.concatenate((self.serials, np.full(added, HOLE, dtype=np.int64)))
         self.stale = np.concatenate((self.stale, np.zeros(added, dtype=np.bool_)))

@@ -127,6 +127,14 @@ def test_a_bad_setting_is_said_and_its_default_used(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_a_broken_project_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.toml").write_text("max_tokens = = 1\n")
+    (tmp_path / "a.py").write_text("pri", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:1:4")
+    assert (result.returncode, result.stdout) == (0, "nt(value)\n")
+    assert result.stderr.startswith(f"keyturn: {tmp_path / 'keyturn.toml'} cannot be read")
+
+
 def test_batch_answers_each_line_in_order(tmp_path: Path) -> None:
     first, second = batch(
         tmp_path,

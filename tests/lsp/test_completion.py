@@ -33,7 +33,7 @@ def test_positions_are_in_the_encoding_that_the_client_prefers(tmp_path: Path, e
         (item,) = client.complete(URI, 0, column) or []
         assert item["range"] == span(0, column, 0, column)
         # One unit further left, the caret is at another place, for which the script has nothing.
-        assert client.complete(URI, 0, column - 1) is None
+        assert client.complete(URI, 0, column - 1) == []
 
 
 def test_without_a_preference_positions_are_utf_16(tmp_path: Path) -> None:
@@ -246,10 +246,10 @@ def test_documents_that_are_no_files_get_suggestions_too(shared: Client, uri: st
 
 def test_a_failing_engine_is_reported_once_and_lives_on(server: Client) -> None:
     server.open(URI, "broken")
-    assert server.complete(URI, 0, 6) is None
+    assert server.complete(URI, 0, 6) == []
     server.change(URI, "pri")
     server.change(URI, "broken")
-    assert server.complete(URI, 0, 6) is None
+    assert server.complete(URI, 0, 6) == []
     server.change(URI, "pri")
     assert server.texts(URI, 0, 3) == ["nt(value)"]
     assert server.messages() == ["keyturn: The engine broke; start it again."]
@@ -259,8 +259,8 @@ def test_without_an_engine_there_is_one_message_and_no_suggestion(tmp_path: Path
     with serving(tmp_path, {"rules": 5}) as client:
         client.initialize()
         client.open(URI, "pri")
-        assert client.complete(URI, 0, 3) is None
-        assert client.complete(URI, 0, 3) is None
+        assert client.complete(URI, 0, 3) == []
+        assert client.complete(URI, 0, 3) == []
         assert client.stats(URI)["state"] == "error"
         (message,) = client.messages()
         assert "script" in message

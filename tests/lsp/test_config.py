@@ -128,3 +128,28 @@ def test_the_projects_root_is_the_nearest_folder_with_settings(tmp_path: Path) -
 )
 def test_where_suggestions_are_wanted(settings: Settings, path: str | None, language: str, allowed: bool) -> None:
     assert settings.allows(path, language, Path("/p")) is allowed
+
+
+def test_names_from_a_project_cannot_speak_to_the_terminal() -> None:
+    (problem,) = configure([Layer("x", {"bad\nname\x1b[31m" + "a" * 999: 1})]).problems
+    assert problem.isprintable()
+    assert len(problem) < 120
+
+
+def test_many_bad_settings_are_not_many_messages() -> None:
+    problems = configure([Layer("x", {f"name{number}": 1 for number in range(1000)})]).problems
+    assert len(problems) == 9
+    assert problems[-1] == "x: 992 more settings are ignored."
+
+
+def test_a_folder_whose_settings_are_broken_is_the_projects_root(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.toml").write_text("reuse = = 1")
+    (tmp_path / "package").mkdir()
+    assert find_project_root(tmp_path / "package") == tmp_path
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "keyturn.toml").write_text("\ufeffmax_tokens = 3", encoding="utf-8")
+    layers, problems = standard_layers(tmp_path, {})
+    assert not problems
+    assert configure(layers).settings.max_tokens == 3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -253,6 +255,40 @@ def test_forgetting_a_document_stops_its_work_and_drops_its_cache() -> None:
         assert set(bench.thread.cache_bytes) == {"b"}
 
     on_bench(test)
+
+
+class Tensors:
+    """Stands for a document's cache."""
+
+
+def test_withdrawn_work_lets_go_of_what_it_held() -> None:
+    """An exception and the frames in its traceback must not hold each other: they would hold a cache until `gc` runs."""
+
+    async def test(bench: Bench) -> None:
+        held: list[weakref.ref[Tensors]] = []
+        runs = threading.Event()
+
+        def work(completer: Completer, cancelled: CancelCheck) -> None:
+            cache = Tensors()
+            held.append(weakref.ref(cache))
+            runs.set()
+            while not cancelled():
+                pass
+            raise Cancelled("stopped")
+
+        pending = asyncio.ensure_future(bench.thread.run("a", work))
+        await asyncio.to_thread(runs.wait, PATIENCE)
+        bench.thread.forget("a")
+        with pytest.raises(Cancelled):
+            await pending
+        assert await bench.thread.run("b", quick) == "quick"
+        assert held[0]() is None
+
+    gc.disable()
+    try:
+        on_bench(test)
+    finally:
+        gc.enable()
 
 
 def test_closing_answers_everyone() -> None:

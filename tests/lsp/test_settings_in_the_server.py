@@ -48,9 +48,9 @@ def test_changed_settings_count_from_the_next_request(tmp_path: Path) -> None:
         client.open(URI, "x")
         assert client.texts(URI, 0, 1) == ["hello"]
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"enabled": False}}})
-        assert client.complete(URI, 0, 1) is None
+        assert client.complete(URI, 0, 1) == []
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"disabledLanguages": ["python"]}}})
-        assert client.complete(URI, 0, 1) is None
+        assert client.complete(URI, 0, 1) == []
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {}}})
         assert client.texts(URI, 0, 1) == ["hello"]
 
@@ -63,7 +63,7 @@ def test_another_engine_is_loaded_when_its_settings_change(tmp_path: Path) -> No
         client.open(URI, "x")
         assert client.texts(URI, 0, 1) == ["hello"]
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"script": str(tmp_path / "none")}}})
-        assert client.complete(URI, 0, 1) is None
+        assert client.complete(URI, 0, 1) == []
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"script": str(other)}}})
         assert client.texts(URI, 0, 1) == ["other"]
         assert client.stats(URI)["model"] == "other.json"
@@ -75,7 +75,7 @@ def test_a_server_that_starts_disabled_loads_its_engine_when_it_is_enabled(tmp_p
     with serving(tmp_path, KEYTURN_ENABLED="0") as client:
         client.initialize()
         client.open(URI, "x")
-        assert client.complete(URI, 0, 1) is None
+        assert client.complete(URI, 0, 1) == []
         assert client.stats(URI)["state"] == "waiting"
         client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"enabled": True}}})
         assert client.texts(URI, 0, 1) == ["hello"]

@@ -228,3 +228,12 @@ def test_a_broken_tokenizer_says_so(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="tokenizer"):
         load_completer(EngineSettings(model=str(tmp_path)))
+
+
+def test_a_tokenizer_of_another_model_says_so(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path)
+    raw = Tokenizer.from_str(raw_tokenizer("ours"))
+    raw.add_special_tokens([f"<|more {number}|>" for number in range(20)])
+    raw.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match="belong together"):
+        load_completer(EngineSettings(model=str(tmp_path)))

@@ -128,6 +128,7 @@ def test_the_window_of_sliding_attention_bounds_the_context(tmp_path: Path) -> N
     [
         (('"rope_type": "default"', '"rope_type": "dynamic", "factor": 2.0'), "'dynamic'"),
         (('"rope_type": "default"', '"rope_type": "yarn", "factor": 2.0'), "'yarn'"),
+        (('"rope_type": "default"', '"rope_type": "linear", "factor": "x"'), "make no sense"),
         (('"model_type": "llama"', '"model_type": "gpt2"'), "'gpt2'"),
         (('"model_type": "llama"', '"model_type": 7'), "config.json"),
         (('"hidden_size": 64', '"hidden_size": 32'), "do not fit"),
