@@ -29,7 +29,7 @@ from lsp.server import STATS_METHOD
 DEFAULT_FILE = "shlex.py"
 CONTEXT_TOKENS = 4096
 PICTURE_COLUMNS = 84
-TABLE_TITLE = "Tokens of the prompt, and milliseconds from the request to its first new token"
+TABLE_TITLE = "Where the prompt came from, and milliseconds to the first new token"
 CARET_BYTES = 9_000
 """The caret stands at most this far into the file, so that its top is within the model's window."""
 

@@ -76,7 +76,7 @@ def test_complete_prints_json(tmp_path: Path) -> None:
         (["complete", ".:1:1"], "cannot be read"),
         (["complete", "binary:1:1"], "binary"),
         (["complete", "latin1.py:1:1"], "UTF-8"),
-        (["complete", "a.py:1:1", "--max-tokens", "0"], "from 1 to 1024"),
+        (["complete", "a.py:1:1", "--max-tokens", "0"], "--max-tokens must be a whole number from 1 to 1024, not 0."),
         (["complete", "a.py:1:1", "--max-tokens", "many"], "invalid int"),
         (["complete", "a.py:1:1", "--reuse", "some"], "invalid choice"),
         (["complete", "--batch", "none.jsonl"], "none.jsonl cannot be read"),

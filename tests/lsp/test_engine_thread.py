@@ -262,7 +262,7 @@ class Tensors:
 
 
 def test_withdrawn_work_lets_go_of_what_it_held() -> None:
-    """An exception and the frames in its traceback must not hold each other: they would hold a cache until `gc` runs."""
+    """An error and the frames of its traceback must not hold each other, and a cache with them, until `gc` runs."""
 
     async def test(bench: Bench) -> None:
         held: list[weakref.ref[Tensors]] = []
