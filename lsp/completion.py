@@ -141,7 +141,7 @@ class Suggester:
         if settings.debounce_ms and not explicit:
             await asyncio.sleep(settings.debounce_ms / 1000)
             if latest.num_requests != request_number:
-                raise JsonRpcRequestCancelled("A newer request took its place.")
+                raise JsonRpcRequestCancelled("A newer request took its place, or the document was closed.")
         try:
             answer = await self.engine.run(uri, work)
         except Cancelled as error:
@@ -156,7 +156,8 @@ class Suggester:
         latest.remembered = Remembered(place.text, place.caret, answer.texts, explicit)
         latest.completion = answer.completion
         self.counts.shown += bool(answer.texts)
-        self._refresh_when_idle(uri)
+        if self.documents.get(uri) is document:
+            self._refresh_when_idle(uri)
         return answer.texts
 
     def _supersede(self, uri: str) -> Latest:
@@ -204,7 +205,9 @@ class Suggester:
     def closed(self, uri: str) -> None:
         """Forget everything about a document."""
         self._stop_timer(uri)
-        self.latest.pop(uri, None)
+        if (latest := self.latest.pop(uri, None)) is not None:
+            # A request that still waits for a pause in the typing must not bring the document back to the engine.
+            latest.num_requests += 1
         self.engine.forget(uri, also=lambda: self._trees.forget(uri))
 
     def settings_changed(self, settings: Settings) -> None:

@@ -79,7 +79,7 @@ async def converse(peer: Peer, reader: Reader, writer: Writer) -> int:
 async def _pump(peer: Peer, reader: Reader) -> bool:
     """Hand every message to the peer until the stream ends; False when it ended in garbage."""
     decoder = FrameDecoder()
-    while data := await reader.read(CHUNK_BYTES):
+    while data := await _read(reader):
         try:
             for body in decoder.feed(data):
                 peer.receive(body)
@@ -92,6 +92,15 @@ async def _pump(peer: Peer, reader: Reader) -> bool:
             return False
     logger.info("The client closed the connection.")
     return decoder.pending_bytes == 0
+
+
+async def _read(reader: Reader) -> bytes:
+    """The next bytes; none when the stream has ended, in whatever way."""
+    try:
+        return await reader.read(CHUNK_BYTES)
+    except OSError as error:  # A socket whose client left with messages unread.
+        logger.info("The connection broke: %s", error)
+        return b""
 
 
 class StdinReader:
@@ -208,7 +217,8 @@ async def converse_over_tcp(peer: Peer, host: str, port: int) -> int:
     listener = await asyncio.start_server(on_connected, host, port)
     address = listener.sockets[0].getsockname()
     # A client that asked for port 0 reads the real one here, whatever the log level.
-    sys.stderr.write(f"keyturn: listening on {address[0]}:{address[1]}\n")
+    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    sys.stderr.write(f"keyturn: listening on {shown}:{address[1]}\n")
     sys.stderr.flush()
     reader, writer = await accepted
     listener.close()

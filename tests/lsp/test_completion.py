@@ -229,6 +229,20 @@ def test_closing_a_document_forgets_it(server: Client) -> None:
     assert server.texts(URI, 0, 1) == ["asked_again"]
 
 
+def test_a_document_closed_before_the_model_was_asked_is_not_remembered(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.initialize(options={"debounceMs": 100})
+        client.open(URI, "x")
+        pending = client.start_completion(URI, 0, 1)
+        client.close(URI)
+        with pytest.raises(ServerError) as caught:
+            client.reply(pending)
+        assert caught.value.code == -32800
+        client.open(URI, "x")
+        stats = client.stats(URI)
+        assert (stats["tokens"], stats["cache_bytes"]) == (None, 0)
+
+
 def test_opening_an_open_document_replaces_it(shared: Client) -> None:
     shared.open(URI, "old")
     shared.texts(URI, 0, 3)
