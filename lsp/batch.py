@@ -14,14 +14,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, get_args
 
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
 from lsp.config import Settings
 from lsp.exits import DONE, UsageError
-from lsp.headless import answer_as_json, configuration_for, load, sampling_of, warn, write_line
+from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
 from model.completer import Completer
@@ -52,7 +51,7 @@ class BatchRequest:
 
 def run(options: argparse.Namespace) -> int:
     with _opened(options.batch) as lines:
-        configuration = configuration_for(Path.cwd(), options)
+        configuration = configuration_for(current_folder(), options)
         warn(configuration)
         batch = Batch(load(configuration.settings), configuration.settings, options.stop)
         for answer in batch.answers(lines):

@@ -13,7 +13,7 @@ from typing import Any
 
 from lsp.config import Configuration, Settings, user_config_file
 from lsp.exits import DONE, ENGINE_FAILED
-from lsp.headless import configuration_for, load, write_line
+from lsp.headless import configuration_for, current_folder, load, write_line
 from lsp.version import version
 from model.snapshot import Snapshot
 
@@ -34,7 +34,7 @@ class Report:
 
 
 def run(*, as_json: bool) -> int:
-    report = examine(configuration_for(Path.cwd()))
+    report = examine(configuration_for(current_folder()))
     write_line(json.dumps(vars(report), ensure_ascii=False, indent=2) if as_json else _readable(report))
     return DONE if report.error is None else ENGINE_FAILED
 

@@ -17,6 +17,13 @@ from model.factory import load_completer
 _OPTIONS = ("model", "reuse", "max_tokens", "temperature", "seed")
 
 
+def current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError("The current folder is gone; change to one that exists.") from error
+
+
 def configuration_for(folder: Path, options: argparse.Namespace | None = None) -> Configuration:
     """The settings that count in a folder, the command line's over all others. Problems go to standard error."""
     layers, problems = standard_layers(find_project_root(folder.resolve()))

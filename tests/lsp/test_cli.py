@@ -246,6 +246,20 @@ def test_doctor_without_a_working_engine_is_status_3(tmp_path: Path) -> None:
     assert "does not answer" in result.stdout
 
 
+def test_a_current_folder_that_is_gone_is_wrong_use(tmp_path: Path) -> None:
+    code = "import os, sys; os.rmdir(os.getcwd()); from lsp.cli import main; sys.exit(main(['doctor']))"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, env=environment(tmp_path, SCRIPT), cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (
+        2,
+        "keyturn: The current folder is gone; change to one that exists.\n",
+    )
+
+
 @pytest.mark.parametrize("arguments", [("serve",), ("complete", "--batch", "-")], ids=" ".join)
 def test_an_interrupt_ends_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     process = subprocess.Popen(

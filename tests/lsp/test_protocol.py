@@ -295,6 +295,27 @@ def test_tcp_serves_one_client(tmp_path: Path) -> None:
     process.stderr.close()
 
 
+def test_a_tcp_client_that_breaks_off_is_no_wrong_use(tmp_path: Path) -> None:
+    import socket
+    import struct
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsp.cli", "serve", "--tcp", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path, {}),
+        cwd=tmp_path,
+    )
+    assert process.stderr is not None
+    port = int(process.stderr.readline().rsplit(b":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        connection.sendall(b"Content-Length: 2\r\n\r\n[]")
+        connection.recv(1)
+        # Closing now resets the connection.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
+    process.stderr.close()
+
+
 def test_nothing_heavy_is_imported_before_initialize_is_answered() -> None:
     code = """
 import sys, lsp, lsp.server, lsp.cli
