@@ -37,6 +37,9 @@ def read_config(folder: Path) -> Any:
         raise ModelError(
             f"The embedded engine runs {', '.join(FAMILIES)} models, and {folder} holds a '{config.model_type}' one."
         )
+    sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ModelError(f"{folder / 'config.json'} has sizes below 1; download the model again.")
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
             f"{folder} holds quantized weights, which the embedded engine cannot run; use the original model."

@@ -129,6 +129,8 @@ def test_the_window_of_sliding_attention_bounds_the_context(tmp_path: Path) -> N
         (('"rope_type": "default"', '"rope_type": "dynamic", "factor": 2.0'), "'dynamic'"),
         (('"rope_type": "default"', '"rope_type": "yarn", "factor": 2.0'), "'yarn'"),
         (('"rope_type": "default"', '"rope_type": "linear", "factor": "x"'), "make no sense"),
+        (('"num_hidden_layers": 3', '"num_hidden_layers": 0'), "below 1"),
+        (('"num_hidden_layers": 3', '"num_hidden_layers": -1'), "below 1"),
         (('"model_type": "llama"', '"model_type": "gpt2"'), "'gpt2'"),
         (('"model_type": "llama"', '"model_type": 7'), "config.json"),
         (('"hidden_size": 64', '"hidden_size": 32'), "do not fit"),
