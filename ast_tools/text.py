@@ -33,6 +33,10 @@ class Edit:
     end: int
     new: bytes
 
+    def apply_to(self, data: bytes) -> bytes:
+        """The bytes after the edit."""
+        return b"".join((data[: self.start], self.new, data[self.end :]))
+
 
 class PositionEncoding(enum.Enum):
     """What a column counts: bytes, UTF-16 code units, or code points."""
@@ -125,12 +129,12 @@ class Text:
         start, end = self.line_start(line), self.line_end(line)
         column = max(0, column)
         if encoding is PositionEncoding.UTF8:
-            return self._char_start(min(start + column, end))
+            return char_start(self.data, min(start + column, end))
         return _advance(self.data, start, end, column, encoding)
 
     def position_at(self, offset: int, encoding: PositionEncoding) -> tuple[int, int]:
         """(line, column) of a byte offset, both 0-based."""
-        offset = self._char_start(min(max(0, offset), len(self.data)))
+        offset = char_start(self.data, min(max(0, offset), len(self.data)))
         line = self.line_at(offset)
         before = self.data[self.line_start(line) : offset]
         if encoding is PositionEncoding.UTF8 or before.isascii():
@@ -139,7 +143,7 @@ class Text:
 
     def apply(self, edit: Edit) -> Text:
         """The text after an edit; only the lines that the edit touches are looked at again."""
-        data = b"".join((self.data[: edit.start], edit.new, self.data[edit.end :]))
+        data = edit.apply_to(self.data)
         shift = len(edit.new) - (edit.end - edit.start)
         # Whether a line starts at an offset is told by the bytes on both its sides: \r and \n may join or part there.
         #
@@ -152,11 +156,6 @@ class Text:
             behind = [start + shift for start in behind]
         touched = _starts_in(data, max(0, edit.start - 1), min(len(data), edit.end + shift))
         return Text(data, [*self._line_starts[:first], *touched, *behind])
-
-    def _char_start(self, offset: int) -> int:
-        while 0 < offset < len(self.data) and self.data[offset] & 0xC0 == 0x80:
-            offset -= 1
-        return offset
 
 
 def _starts_in(data: bytes, start: int, end: int) -> list[int]:
@@ -234,7 +233,7 @@ def _common_prefix(a: bytes, b: bytes) -> int:
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
-    while low > 0 and (_continues(a, low) or _continues(b, low)):
+    while low > 0 and (char_continues(a, low) or char_continues(b, low)):
         low -= 1
     return low
 
@@ -245,11 +244,18 @@ def _common_suffix(a: bytes, b: bytes, limit: int) -> int:
         middle = (low + high + 1) // 2
         same = a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]
         low, high = (middle, high) if same else (low, middle - 1)
-    while low > 0 and (_continues(a, len(a) - low) or _continues(b, len(b) - low)):
+    while low > 0 and (char_continues(a, len(a) - low) or char_continues(b, len(b) - low)):
         low -= 1
     return low
 
 
-def _continues(data: bytes, offset: int) -> bool:
+def char_start(data: bytes, offset: int) -> int:
+    """Where the character begins that an offset is in; the offset itself between characters and at the end."""
+    while offset > 0 and char_continues(data, offset):
+        offset -= 1
+    return offset
+
+
+def char_continues(data: bytes, offset: int) -> bool:
     """Whether a character that began before the offset goes on there."""
     return offset < len(data) and data[offset] & 0xC0 == 0x80

@@ -49,7 +49,7 @@ class SyntaxTree:
         tree = self._tree.copy()
         data = self.text.data
         for edit in edits:
-            edited = data[: edit.start] + edit.new + data[edit.end :]
+            edited = edit.apply_to(data)
             new_end = edit.start + len(edit.new)
             tree.edit(
                 edit.start, edit.end, new_end, _point(data, edit.start), _point(data, edit.end), _point(edited, new_end)

@@ -88,8 +88,8 @@ def _read(path: Path) -> Text:
 def _session(text: Text, comment_mark: str) -> tuple[int, list[Step]]:
     """Where the caret stands at first, and the steps. A step's edits are applied one after the other.
 
-    The caret stands inside a line, behind its first word, as if the rest had not been written yet: that rest is deleted
-    before the session begins, and the demo's suggestions are for what stood there.
+    The caret stands behind a line's indentation, as if the rest had not been written yet: that rest is deleted before
+    the session begins, and the demo's suggestions are for what stood there.
     """
     caret = _caret(text)
     # In a short file the fourth line may stand behind the caret.

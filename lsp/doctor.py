@@ -8,13 +8,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from lsp.config import Configuration, Settings, user_config_file
 from lsp.exits import DONE, ENGINE_FAILED
 from lsp.headless import configuration_for, current_folder, load, write_line
 from lsp.version import version
+from model.factory import model_folder
 from model.snapshot import Snapshot
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
@@ -69,11 +69,9 @@ def _versions() -> dict[str, str]:
 
 
 def _describe_model(settings: Settings) -> dict[str, Any]:
-    from model.factory import DEFAULT_MODEL
-
     if settings.engine == "scripted":
         return {"engine": "scripted", "folder": settings.script, "kind": "script"}
-    folder = DEFAULT_MODEL if settings.model is None else Path(settings.model).expanduser()
+    folder = model_folder(settings.model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = str(config.get("model_type", "unknown"))
@@ -90,10 +88,8 @@ def _try_engine(settings: Settings, report: Report) -> None:
     loaded = time.perf_counter()
     snapshot = Snapshot("doctor:probe.py", Text.from_str(_PROBE), path="probe.py")
     # The first call pays for what a process does once; the second one is what an editor sees.
-    for reuse in ("pie", "off"):
-        completion = completer.complete(
-            snapshot, len(snapshot.text), max_tokens=16, reuse="off" if reuse == "off" else "pie"
-        )
+    completer.complete(snapshot, len(snapshot.text), max_tokens=16)
+    completion = completer.complete(snapshot, len(snapshot.text), max_tokens=16, reuse="off")
     report.model["name"] = completer.model_name
     report.model["context_tokens"] = completer.max_context
     report.answer = completion.text

@@ -12,7 +12,7 @@ from ast_tools.languages import Language
 from ast_tools.scope import CaretContext, caret_context, finish, make_stop
 from lsp.syntax_trees import SyntaxTrees
 from model.completer import Completer
-from model.engine import CancelCheck, Completion, ReuseMode, Sampling, never_cancelled
+from model.engine import CancelCheck, Completion, ReuseMode, Sampling, StopRule, never_cancelled, never_stop
 from model.snapshot import Snapshot
 
 Stop = Literal["auto", "line", "block", "none"]
@@ -48,15 +48,20 @@ def think(
 ) -> Answer:
     """Ask the model, once for each item wanted. Raises what `Completer.complete` raises."""
     snapshot = question.snapshot
-    if question.stop == "none":
-        completion = completer.complete(
+
+    def complete(sampling: Sampling, stop: StopRule) -> Completion:
+        return completer.complete(
             snapshot,
             question.caret,
             max_tokens=question.max_tokens,
-            sampling=question.sampling,
+            sampling=sampling,
             reuse=question.reuse,
+            stop=stop,
             cancelled=cancelled,
         )
+
+    if question.stop == "none":
+        completion = complete(question.sampling, never_stop)
         return Answer((completion.text,) if completion.text else (), completion)
 
     tree = trees.of(snapshot, question.language)
@@ -65,15 +70,7 @@ def think(
     texts: dict[str, None] = {}
     first: Completion | None = None
     for sampling in _samplings(question):
-        completion = completer.complete(
-            snapshot,
-            question.caret,
-            max_tokens=question.max_tokens,
-            sampling=sampling,
-            reuse=question.reuse,
-            stop=stop_rule,
-            cancelled=cancelled,
-        )
+        completion = complete(sampling, stop_rule)
         first = first or completion
         text = finish(context, completion.text, is_complete=completion.finish != "length")
         if text.strip():

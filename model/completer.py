@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ast_tools.text import Edit, diff
+from ast_tools.text import Edit, char_start, diff
 from model.engine import (
     CancelCheck,
     Completion,
@@ -117,9 +117,9 @@ class Completer:
     def _prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
         known = self._sync(snapshot, caret)
         data = known.tokens.data
-        before, after = known.tokens.split(_char_start(data, min(max(caret - known.view_start, 0), len(data))))
+        before, after = known.tokens.split(char_start(data, min(max(caret - known.view_start, 0), len(data))))
         if not self.layout.fills_the_middle:
-            after = type(after)(after.ids[:0], after.serials[:0])
+            after = after[:0]
         # A prompt gets half of the context at least: a long answer to hardly any text is worth nothing.
         budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
         before, after = known.window.cut(known.tokens, before, after, budget)
@@ -153,8 +153,8 @@ def _view(data: bytes, caret: int, known: _Known | None) -> tuple[int, bytes]:
         margin_before, margin_after = min(VIEW_STEP, start), min(VIEW_STEP, len(data) - end)
         if start + margin_before <= caret <= end - margin_after and end - start <= VIEW_BYTES + VIEW_STEP:
             return start, data[start:end]
-    start = _char_start(data, max(0, min(caret, len(data)) - VIEW_BYTES // 2))
-    return start, data[start : _char_start(data, min(len(data), start + VIEW_BYTES))]
+    start = char_start(data, max(0, min(caret, len(data)) - VIEW_BYTES // 2))
+    return start, data[start : char_start(data, min(len(data), start + VIEW_BYTES))]
 
 
 def _followed(data: bytes, known: _Known) -> tuple[int, int]:
@@ -168,13 +168,7 @@ def _followed(data: bytes, known: _Known) -> tuple[int, int]:
         return start, end
     if start + grown >= 0 and data[start + grown : end + grown] == known.tokens.data:
         return start + grown, end + grown
-    return _char_start(data, start), _char_start(data, min(max(start, end + grown), len(data)))
-
-
-def _char_start(data: bytes, offset: int) -> int:
-    while 0 < offset < len(data) and data[offset] & 0xC0 == 0x80:
-        offset -= 1
-    return offset
+    return char_start(data, start), char_start(data, min(max(start, end + grown), len(data)))
 
 
 def _edits_since(snapshot: Snapshot, known: _Known, data: bytes) -> Sequence[Edit] | None:
@@ -185,5 +179,5 @@ def _edits_since(snapshot: Snapshot, known: _Known, data: bytes) -> Sequence[Edi
     edits = snapshot.edits[-count:]
     replayed = known.tokens.data
     for edit in edits:
-        replayed = replayed[: edit.start] + edit.new + replayed[edit.end :]
+        replayed = edit.apply_to(replayed)
     return edits if replayed == data else None

@@ -44,6 +44,11 @@ def load_completer(settings: EngineSettings, progress: Progress = lambda message
     return _embedded(settings, progress)
 
 
+def model_folder(model: str | None) -> Path:
+    """The checkpoint folder that the setting `model` means."""
+    return Path(model).expanduser() if model else DEFAULT_MODEL
+
+
 def _scripted(settings: EngineSettings) -> Completer:
     from model.completer import Completer
     from model.prompt import Layout
@@ -69,7 +74,7 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     from model.prompt import Layout
     from model.tokenizer import HubTokenizer
 
-    folder = Path(settings.model).expanduser() if settings.model else DEFAULT_MODEL
+    folder = model_folder(settings.model)
     torch.set_num_threads(settings.threads or _num_threads())
     decoder = load_decoder(
         folder, dtype=best_dtype(settings.dtype), max_context=settings.context_tokens, progress=progress

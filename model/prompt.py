@@ -115,7 +115,7 @@ class Layout:
     def prompt(self, before: TokenRun, after: TokenRun) -> Prompt:
         """Lay out the tokens before and after the caret; without fill-in-the-middle those after it are left out."""
         if not self.fills_the_middle:
-            after = TokenRun(after.ids[:0], after.serials[:0])
+            after = after[:0]
         return Prompt(
             np.concatenate((_ids(self._prefix), before.ids, _ids(self._suffix), after.ids, _ids(self._middle))),
             np.concatenate(
@@ -146,10 +146,7 @@ class Window:
         suffix_budget = min(len(after), max(int(budget * SUFFIX_SHARE), budget - len(before)))
         prefix_budget = budget - suffix_budget
         start = self._start(tokens, before, prefix_budget)
-        return (
-            TokenRun(before.ids[start:], before.serials[start:]),
-            TokenRun(after.ids[:suffix_budget], after.serials[:suffix_budget]),
-        )
+        return before[start:], after[:suffix_budget]
 
     def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
         if len(before) <= budget:

@@ -50,7 +50,6 @@ class ScriptedEngine:
     rules: tuple[Rule, ...] = ()
     name: str = "scripted"
     max_context: int = 1 << 20
-    calls: int = 0
     _seen: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
@@ -67,7 +66,6 @@ class ScriptedEngine:
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         started = time.perf_counter()
-        self.calls += 1
         prompt = request.prompt.ids.astype("uint8").tobytes()
         kept = _common_prefix(self._seen.get(request.document, b""), prompt)
         self._seen[request.document] = prompt

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_tools.text import Edit
+from ast_tools.text import Edit, char_continues
 from model.tokenizer import BoolArray, Encoded, IntArray, Tokenizer
 
 SerialArray = NDArray[np.int64]
@@ -53,6 +53,9 @@ class TokenRun:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, part: slice) -> TokenRun:
+        return TokenRun(self.ids[part], self.serials[part])
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class TokenizedText:
         return tokens
 
     def _apply_one(self, edit: Edit) -> TokenizedText:
-        data = self.data[: edit.start] + edit.new + self.data[edit.end :]
+        data = edit.apply_to(self.data)
         shift = len(edit.new) - (edit.end - edit.start)
         left = self._boundary_before(edit.start)
         window_start = int(self.starts[left]) if left < len(self) else len(self.data)
@@ -118,7 +121,7 @@ class TokenizedText:
         while True:
             end_index = int(np.searchsorted(self.starts, edit_end + reach))
             end = int(self.starts[end_index]) + shift if end_index < len(self) else len(data)
-            while end < len(data) and data[end] & 0xC0 == 0x80:  # a token may start inside a character
+            while char_continues(data, end):  # a token may start inside a character
                 end += 1
             encoded = self.tokenizer.encode(data[start:end])
             if end == len(data):

@@ -124,8 +124,8 @@ class EmbeddedEngine:
         prompt = request.prompt
         held = cache.length
         plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
-        cache.splice(plan, prompt)
         cache.reserve(len(prompt) + self._limit(request))
+        cache.splice(plan, prompt)
         self._keep_budget(cache)
         return _count(plan, cache)
 

@@ -74,8 +74,12 @@ class KVCache:
 
     @property
     def num_bytes(self) -> int:
-        tensors = (self.keys, self.values) if self._turned is None else (self.keys, self.values, self._turned)
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(tensor.nbytes for tensor in self._tensors)
+
+    @property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        held = (self.keys, self.values)
+        return held if self._turned is None else (*held, self._turned)
 
     @property
     def num_stale(self) -> int:
@@ -154,8 +158,8 @@ class KVCache:
             return
         capacity = -(-length // GROWTH) * GROWTH
         added = capacity - self.capacity
-        held = (self.keys, self.values) if self._turned is None else (self.keys, self.values, self._turned)
-        grown = [self._grown(tensor, capacity) for tensor in held]  # all of them, or memory runs out and none changes
+        # All of them are made before one is replaced: should memory run out, none has changed.
+        grown = [self._grown(tensor, capacity) for tensor in self._tensors]
         self.keys, self.values = grown[:2]
         self._turned = grown[2] if self._turned is not None else None
         self.ids = np.concatenate((self.ids, np.full(added, HOLE, dtype=np.int32)))

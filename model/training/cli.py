@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.engine import ModelError
+from model.factory import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from model.training.train import Progress, Trainer
-
-WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--threads", type=int, help="processor threads (default: all)")
     train.add_argument("--corpus", type=Path, metavar="FOLDER", help="train on a folder's Python files instead")
     evaluate = commands.add_parser("evaluate", help="measure a model on the held-out packages")
-    evaluate.add_argument("model", type=Path, nargs="?", default=WEIGHTS, help="a checkpoint folder (default: ours)")
+    evaluate.add_argument(
+        "model", type=Path, nargs="?", default=DEFAULT_MODEL, help="a checkpoint folder (default: ours)"
+    )
     evaluate.add_argument("--carets", type=int, default=200, help="places to complete (default: %(default)s)")
     evaluate.add_argument("--output", type=Path, metavar="FILE", help="write the JSON there, too")
     export = commands.add_parser("export", help="write the trained model as a Hugging Face folder")

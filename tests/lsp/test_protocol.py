@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -269,18 +271,26 @@ def test_the_death_of_the_editors_process_ends_the_server(tmp_path: Path) -> Non
         assert client.exit_status() == 1
 
 
-def test_tcp_serves_one_client(tmp_path: Path) -> None:
-    import socket
-
-    process = subprocess.Popen(
+def listening(folder: Path) -> subprocess.Popen[bytes]:
+    """A server on a free TCP port."""
+    return subprocess.Popen(
         [sys.executable, "-m", "lsp.cli", "serve", "--tcp", "127.0.0.1:0"],
         stderr=subprocess.PIPE,
-        env=environment(tmp_path, {}),
-        cwd=tmp_path,
+        env=environment(folder, {}),
+        cwd=folder,
     )
+
+
+def connected(process: subprocess.Popen[bytes]) -> socket.socket:
+    """A connection to the port that the server names."""
     assert process.stderr is not None
     port = int(process.stderr.readline().rsplit(b":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)
+
+
+def test_tcp_serves_one_client(tmp_path: Path) -> None:
+    process = listening(tmp_path)
+    with connected(process) as connection:
         for body in (
             b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"processId":null,"rootUri":null,"capabilities":{}}}',
             b'{"jsonrpc":"2.0","id":2,"method":"shutdown"}',
@@ -292,26 +302,18 @@ def test_tcp_serves_one_client(tmp_path: Path) -> None:
             received += chunk
     assert received.count(b"Content-Length") == 2
     assert process.wait(PATIENCE) == 0
+    assert process.stderr is not None
     process.stderr.close()
 
 
 def test_a_tcp_client_that_breaks_off_is_no_wrong_use(tmp_path: Path) -> None:
-    import socket
-    import struct
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lsp.cli", "serve", "--tcp", "127.0.0.1:0"],
-        stderr=subprocess.PIPE,
-        env=environment(tmp_path, {}),
-        cwd=tmp_path,
-    )
-    assert process.stderr is not None
-    port = int(process.stderr.readline().rsplit(b":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+    process = listening(tmp_path)
+    with connected(process) as connection:
         connection.sendall(b"Content-Length: 2\r\n\r\n[]")
         connection.recv(1)
         # Closing now resets the connection.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert process.stderr is not None
     assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
     process.stderr.close()
 
