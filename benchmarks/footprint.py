@@ -22,8 +22,8 @@ import psutil
 from lsprotocol import types
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.machine import machine
 from lsp.client import EditorClient
+from model.machine import machine
 
 NUM_FILES = 10
 NUM_LINES = 2000

@@ -17,8 +17,10 @@ from model.engine import (
     Completion,
     CompletionRequest,
     Engine,
+    RequestError,
     ReuseMode,
     Sampling,
+    Scorer,
     StopRule,
     never_cancelled,
     never_stop,
@@ -88,6 +90,17 @@ class Completer:
         completion.timings_ms.total += tokenized
         return completion
 
+    def score(self, snapshot: Snapshot, caret: int, continuation: bytes, *, reuse: ReuseMode = "pie") -> list[float]:
+        """Natural-log probabilities of the tokens of a continuation at the byte offset `caret`.
+
+        Raises `RequestError` for an engine that cannot tell.
+        """
+        if not isinstance(self.engine, Scorer):
+            raise RequestError(f"The {self.engine_name} engine does not tell probabilities.")
+        ids = self.tokenizer.encode(continuation).ids
+        request = CompletionRequest(snapshot.document, self._prompt(snapshot, caret, len(ids)), len(ids), reuse=reuse)
+        return self.engine.score(request, ids)
+
     def encode_ahead(
         self,
         snapshot: Snapshot,
@@ -123,7 +136,7 @@ class Completer:
         # A prompt gets half of the context at least: a long answer to hardly any text is worth nothing.
         budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
         before, after = known.window.cut(known.tokens, before, after, budget)
-        return self.layout.prompt(before, after)
+        return self.layout.prompt(before, after, known.window.lead(self.tokenizer, before))
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""

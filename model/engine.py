@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from model.prompt import Prompt
+    from model.tokenizer import IntArray
 
 ReuseMode = Literal["pie", "exact", "off"]
 REUSE_MODES: tuple[ReuseMode, ...] = ("pie", "exact", "off")
@@ -171,4 +172,13 @@ class Engine(Protocol):
 
     def cache_bytes(self, document: str | None = None) -> int:
         """Bytes held for one document, or for all of them."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """An engine that tells how probable a given continuation is."""
+
+    def score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
+        """Natural-log probabilities of the given tokens behind the prompt. Raises `RequestError` if they do not fit."""
         ...

@@ -1,10 +1,19 @@
-"""Fill-in-the-middle prompts: the file's tokens with one marker at the caret.
+"""Fill-in-the-middle prompts.
 
-    [bos] <prefix> tokens before the caret <suffix> tokens after it <middle>
+    [bos] <prefix> tokens before the anchor <suffix> tokens after the caret <middle> the lead
 
-The file's tokens keep their order wherever the caret stands, so moving the caret moves one marker and the cache keeps
-the rest. A file longer than the budget is cut to a window around the caret. The window's start stays on one token until
-the caret has gone far from it: a start that slid with every keystroke would change every position at every keystroke.
+The lead is what stands between the anchor and the caret. The anchor is the end of a line a few lines above the caret.
+To the model the middle began there, and it has already written the lead:
+
+- A completion goes on from text that stands right before it. A small model hardly finds the end of the prefix from
+  behind the suffix, and a large one gains, too: the caret never cuts the words that it has just read.
+- Typing appends to the prompt. The anchor stays on one token until the caret is `MAX_LEAD` tokens behind it, so while
+  someone types nothing moves and nothing gets stale.
+
+The other tokens keep the file's order wherever the caret stands, so an edit or a moved caret moves them by one step
+and the cache keeps them; the lead is encoded again, it is short. A file longer than the budget is cut to a window
+around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that slid
+with every keystroke would change every position at every keystroke.
 """
 
 from __future__ import annotations
@@ -20,6 +29,15 @@ from model.tokens import NO_SERIAL, SerialArray, TokenizedText, TokenRun
 SUFFIX_SHARE = 0.25
 """Part of the budget that the text after the caret gets when the file is longer than the budget."""
 
+SUFFIX_STEP = 64
+"""What more of the text after the caret is shown changes by so many tokens at once, not with every keystroke."""
+
+LEAD = 48
+"""Tokens from a new anchor to the caret, about: the lines that a line depends on most."""
+
+MAX_LEAD = 128
+"""Tokens from the anchor to the caret at which a new anchor is chosen."""
+
 SLACK = 0.25
 """Part of the prefix's budget by which the caret may move on before the window's start moves."""
 
@@ -29,14 +47,14 @@ class Prompt:
     """What the model reads.
 
     ids       [n] token ids
-    serials   [n] identity of the file's tokens, NO_SERIAL for markers and cut tokens
-    caret     index of the marker at the caret (n for a left-to-right prompt)
+    serials   [n] identity of the file's tokens, NO_SERIAL for markers, cut tokens and the lead
+    anchor    index of the suffix marker (n for a left-to-right prompt)
     end_ids   tokens that end a completion
     """
 
     ids: IntArray
     serials: SerialArray
-    caret: int
+    anchor: int
     end_ids: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
@@ -112,41 +130,70 @@ class Layout:
     def num_markers(self) -> int:
         return len(self._prefix) + len(self._suffix) + len(self._middle)
 
-    def prompt(self, before: TokenRun, after: TokenRun) -> Prompt:
-        """Lay out the tokens before and after the caret; without fill-in-the-middle those after it are left out."""
+    def prompt(self, before: TokenRun, after: TokenRun, lead: int = 0) -> Prompt:
+        """Lay out the tokens before and after the caret, the last `lead` of those before it behind the middle marker.
+
+        Without fill-in-the-middle the tokens after the caret are left out and there is no lead.
+        """
         if not self.fills_the_middle:
-            after = after[:0]
+            after, lead = after[:0], 0
+        anchor = len(before) - lead
+        # A lead token that was reused where the file has it would have seen the suffix.
+        parts = [
+            (_ids(self._prefix), None),
+            (before.ids[:anchor], before.serials[:anchor]),
+            (_ids(self._suffix), None),
+            (after.ids, after.serials),
+            (_ids(self._middle), None),
+            (before.ids[anchor:], None),
+        ]
+        serials = [np.full(len(ids), NO_SERIAL, dtype=np.int64) if known is None else known for ids, known in parts]
         return Prompt(
-            np.concatenate((_ids(self._prefix), before.ids, _ids(self._suffix), after.ids, _ids(self._middle))),
-            np.concatenate(
-                (
-                    _no_serials(self._prefix),
-                    before.serials,
-                    _no_serials(self._suffix),
-                    after.serials,
-                    _no_serials(self._middle),
-                )
-            ),
-            len(self._prefix) + len(before),
+            np.concatenate([ids for ids, _ in parts]),
+            np.concatenate(serials),
+            len(self._prefix) + anchor,
             self._ends,
         )
 
 
 class Window:
-    """Cuts one file's tokens to a budget around the caret, keeping the same first token for as long as it can."""
+    """Cuts one file's tokens to a budget around the caret and sets the anchor; both stay where they are if they can."""
 
     def __init__(self) -> None:
         self._first_serial = NO_SERIAL
+        self._anchor_serial = NO_SERIAL
 
     def cut(self, tokens: TokenizedText, before: TokenRun, after: TokenRun, budget: int) -> tuple[TokenRun, TokenRun]:
         """At most `budget` tokens: a quarter of them after the caret, more where the other side needs less."""
         if len(before) + len(after) <= budget:
             self._first_serial = NO_SERIAL
             return before, after
-        suffix_budget = min(len(after), max(int(budget * SUFFIX_SHARE), budget - len(before)))
+        spare = (budget - len(before)) // SUFFIX_STEP * SUFFIX_STEP
+        suffix_budget = min(len(after), max(int(budget * SUFFIX_SHARE), spare))
         prefix_budget = budget - suffix_budget
         start = self._start(tokens, before, prefix_budget)
         return before[start:], after[:suffix_budget]
+
+    def lead(self, tokenizer: Tokenizer, before: TokenRun) -> int:
+        """How many of the tokens before the caret stand behind the anchor, 0 to `MAX_LEAD`.
+
+        A new anchor is the first line's end among the last `LEAD` tokens, else that of the caret's own line; in a line
+        longer than `MAX_LEAD` it is inside the line.
+        """
+        near = before[max(0, len(before) - MAX_LEAD) :]
+        if self._anchor_serial != NO_SERIAL and self._anchor_serial in near.serials:
+            return len(near) - int(np.flatnonzero(near.serials == self._anchor_serial)[0])
+        at = max(0, len(near) - LEAD)
+        if at:
+            pieces = [tokenizer.token_bytes(int(token)) for token in near.ids]
+            ends = [
+                i
+                for i in range(1, len(pieces))
+                if pieces[i].startswith((b"\n", b"\r")) or pieces[i - 1].endswith(b"\n")
+            ]
+            at = next((i for i in ends if i >= at), ends[-1] if ends else at)
+        self._anchor_serial = int(near.serials[at]) if at < len(near) else NO_SERIAL
+        return len(near) - at
 
     def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
         if len(before) <= budget:
@@ -181,7 +228,3 @@ def _required(tokenizer: Tokenizer, marker: str) -> int:
 
 def _ids(markers: list[int]) -> IntArray:
     return np.array(markers, dtype=np.int32)
-
-
-def _no_serials(markers: list[int]) -> SerialArray:
-    return np.full(len(markers), NO_SERIAL, dtype=np.int64)

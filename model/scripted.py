@@ -69,7 +69,7 @@ class ScriptedEngine:
         prompt = request.prompt.ids.astype("uint8").tobytes()
         kept = _common_prefix(self._seen.get(request.document, b""), prompt)
         self._seen[request.document] = prompt
-        before = prompt[: request.prompt.caret].decode("utf-8", errors="replace")
+        before = prompt[: request.prompt.anchor].decode("utf-8", errors="replace")
         rule = next((r for r in self.rules if r.after is None or r.after.search(before)), Rule(None))
         _wait(rule.delay_ms / 1000, cancelled)
         if rule.fail is not None:

@@ -63,6 +63,24 @@ class EmbeddedEngine:
         completion.timings_ms.total = watch.total()
         return completion
 
+    def score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
+        """Natural-log probabilities of given tokens behind the prompt; the cache is left as `complete` leaves it."""
+        if len(ids) > self._limit(request):
+            raise RequestError(f"The prompt and the {len(ids)} tokens to score do not fit the model's context.")
+        cache = self._open(request.document)
+        self._splice(cache, request)
+        hidden = self._encode_holes(cache, request, never_cancelled)[-1:]
+        end = len(request.prompt)
+        try:
+            if len(ids) > 1:
+                slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
+                hidden = torch.cat((hidden, self._run(cache, ids[:-1], slots)))
+            logprobs = self.decoder.logits(hidden).log_softmax(-1)
+        finally:
+            cache.truncate(end)
+        chosen = torch.from_numpy(ids.astype(np.int64))[:, None]
+        return [float(logprob) for logprob in logprobs.gather(1, chosen)[:, 0]]
+
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
         self._limit(request)
         if not len(request.prompt):

@@ -66,7 +66,7 @@ class KVCache:
         self.stale: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self.length = 0
         self.exact_length = 0
-        self.caret = 0
+        self.anchor = 0
 
     @property
     def capacity(self) -> int:
@@ -122,7 +122,7 @@ class KVCache:
             tensor[:, :, run.new : run.new + run.length] = held
         self.length = len(prompt)
         self.exact_length = min(self.exact_length, plan.prefix)
-        self.caret = prompt.caret
+        self.anchor = prompt.anchor
         if self._turned is not None:
             for run in moved:
                 self._turn(run.new, run.new + run.length)

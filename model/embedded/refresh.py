@@ -1,6 +1,6 @@
 """Which slots to encode again while the editor is idle.
 
-First the stale tokens near the caret, nearest first: they matter most to the next suggestion, and encoding them again
+First the stale tokens near the anchor, nearest first: they matter most to the next suggestion, and encoding them again
 shows them the edit. They still look at stale tokens further off, so afterwards everything behind the exact prefix is
 encoded once from left to right. Then the cache equals a fresh prefill.
 """
@@ -16,18 +16,18 @@ REFRESH_SLICE = 64
 """Tokens of one slice: a few tens of milliseconds, the longest a keystroke waits for it."""
 
 NEAR = 256
-"""Tokens on either side of the caret that are refreshed first."""
+"""Tokens on either side of the anchor that are refreshed first."""
 
 
 def next_slice(cache: KVCache) -> IntArray | None:
     """Slots to encode next, rising; None when the cache is exact or is waiting for a prompt to fill its holes."""
     if cache.exact_length == cache.length or (cache.ids[: cache.length] == HOLE).any():
         return None
-    first = max(cache.exact_length, cache.caret - NEAR)
-    last = min(cache.length, cache.caret + NEAR)
+    first = max(cache.exact_length, cache.anchor - NEAR)
+    last = min(cache.length, cache.anchor + NEAR)
     near = np.flatnonzero(cache.stale[first:last]) + first
     if len(near):
-        nearest = near[np.argsort(np.abs(near - cache.caret), kind="stable")[:REFRESH_SLICE]]
+        nearest = near[np.argsort(np.abs(near - cache.anchor), kind="stable")[:REFRESH_SLICE]]
         return np.sort(nearest).astype(np.int32)
     end = min(cache.exact_length + REFRESH_SLICE, cache.length)
     return np.arange(cache.exact_length, end, dtype=np.int32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from model.training.corpus import HELD_OUT, load_manifest
-from model.training.data import FIM_SHARE, MIDDLE_WEIGHT
+from model.training.corpus import HELD_OUT, MAX_PACKAGE_BYTES, load_manifest
+from model.training.data import FIM_SHARE, MAX_HIDDEN, MIDDLE_WEIGHT, STALE_SHARE
 from model.training.recipes import Recipe
+from model.training.report import described, kinds_table, results_table
 from model.training.train import read_state
 
 TEMPLATE = """\
@@ -26,10 +26,12 @@ A small Llama that fills in Python code at the caret, on a processor, without a 
 
 ## Use
 
-    <|fim_prefix|>text before the caret<|fim_suffix|>text after it<|fim_middle|>
+    <|fim_prefix|>text before<|fim_suffix|>text after the caret<|fim_middle|>the lines just before the caret
 
-The model writes what stands between and ends with `<|endoftext|>`. Tokenise the two texts apart. A prefix may begin in
-the middle of a file, best at a line's start. It is not trained to follow instructions.
+The model writes on from there and ends with `<|endoftext|>`. "Text before" ends at the end of a line some lines above
+the caret and the lines from there to the caret stand last: with nothing there the model does far worse. Tokenise the
+three texts apart. The text may begin in the middle of a file, best at a line's start. The model is not trained to
+follow instructions.
 
 ## Shape
 
@@ -38,8 +40,9 @@ the middle of a file, best at a line's start. It is not trained to follow instru
 ## Data
 
 {files:,} Python files, {megabytes:.1f} MB, of the standard library and of permissively licensed packages, of each
-package at most 3 MB. Left out: tests, vendored code, generated files, tables, files over 200 KB, duplicates and near
-duplicates (files half of whose longer lines stand in files kept before). The texts are not part of this repository.
+package at most {most:.0f} MB. Left out: tests, vendored code, generated files, tables, files over 200 KB, near
+duplicates (MinHash), and files that share a fifth of their longer lines with a held-out package. The texts are not part
+of this repository.
 
 Held out for ever, with their copies and forks: {held_out}.
 
@@ -49,10 +52,11 @@ Held out for ever, with their copies and forks: {held_out}.
 
 ## Training
 
-{tokens:.2f} million tokens in {steps} steps of {tokens_per_step} tokens, {minutes:.0f} minutes on a processor
-({speed:.0f} tokens/s), sequences of {length} tokens and of {final_length} in the last {final_share:.0%} of the run.
-{fim:.0%} of the sequences are made of fill-in-the-middle, the rest plain text; the loss counts every token, those of a
-middle {weight:.0f} times. Matrices by Muon, embedding and norms by AdamW, bfloat16 with float32 weights. Last training
+{tokens:.1f} million tokens in {steps:,} steps of {tokens_per_step:,}, {minutes:.0f} minutes of steps
+({speed:,.0f} tokens/s) on the recipe's device ({device}). Sequences of {lengths} tokens. {fim:.0%} of the samples are
+fill-in-the-middle, the rest plain text; the loss counts every token, those of a middle {weight:.0f} times. In
+{stale:.0%} of the fill-in-the-middle samples the suffix has not seen a span of up to {hidden} tokens of the prefix, as
+in a cache after an edit. Matrices by Muon, embedding and norms by AdamW, bfloat16 with float32 weights. Last training
 loss (weighted, smoothed): {loss:.3f}.
 
 ## Result
@@ -61,10 +65,10 @@ loss (weighted, smoothed): {loss:.3f}.
 
 ## Limits
 
-- It is small and saw few tokens: most suggestions longer than a few tokens are wrong. Look before you accept.
+- It is small: of long suggestions most are wrong. Look before you accept.
 - Python only. Other languages share punctuation with it, no more.
 - It has seen names, addresses and licence texts in comments of public packages and may write some of them.
-- It was not trained on stale caches, and not checked for security: it writes insecure code as readily as any other.
+- It was not checked for security: it writes insecure code as readily as any other.
 """
 
 
@@ -91,9 +95,11 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         tokens_per_step=recipe.tokens_per_step,
         minutes=progress["seconds"] / 60,
         speed=progress["tokens"] / max(progress["seconds"], 1e-9),
-        length=recipe.length,
-        final_length=recipe.final_length,
-        final_share=recipe.final_share,
+        device=recipe.device,
+        lengths=", then ".join(f"{length:,}" for _, length in recipe.lengths),
+        stale=STALE_SHARE,
+        hidden=MAX_HIDDEN,
+        most=MAX_PACKAGE_BYTES / 1e6,
         fim=FIM_SHARE,
         weight=MIDDLE_WEIGHT,
         loss=progress["loss"],
@@ -104,19 +110,4 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
 def _describe(result: dict[str, Any] | None) -> str:
     if result is None:
         return "Not evaluated."
-    return (
-        f"On {result['carets']} carets in lines of {', '.join(result['packages'])} (seed {result['seed']}, "
-        f"{result['context_tokens']} tokens of context, `keyturn model evaluate`):\n\n"
-        f"- the rest of the line exactly right: {result['exact_match']:.1%}\n"
-        f"- bits per byte of the rest of the line: {result['bits_per_byte']:.3f}\n\n"
-        f"{result['carets']} carets are few: the first figure may be anything {_interval(**result)} (95 %, Wilson).\n\n"
-        "    " + json.dumps(result)
-    )
-
-
-def _interval(exact_match: float, carets: int, **_: Any) -> str:
-    """Wilson's interval, which holds for shares near 0, too."""
-    z = 1.96
-    middle = (exact_match + z * z / (2 * carets)) / (1 + z * z / carets)
-    half = z / (1 + z * z / carets) * (exact_match * (1 - exact_match) / carets + (z / (2 * carets)) ** 2) ** 0.5
-    return f"from {max(0.0, middle - half):.1%} to {middle + half:.1%}"
+    return f"{described(result)}\n\n{results_table(result)}\n\n{kinds_table(result)}"

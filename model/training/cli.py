@@ -23,18 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--minutes", type=float, help="train for so long instead of for the recipe's tokens")
     train.add_argument("--threads", type=int, help="processor threads (default: all)")
     train.add_argument("--corpus", type=Path, metavar="FOLDER", help="train on a folder's Python files instead")
+    train.add_argument("--prepare", action="store_true", help="make the corpus, the tokenizer and the shards, and stop")
+    train.add_argument("--device", choices=("cpu", "cuda"), help="where to train (default: as the recipe says)")
+    train.add_argument("--no-stale", action="store_true", help="no suffix encoded as after an edit, for comparison")
     evaluate = commands.add_parser("evaluate", help="measure a model on the held-out packages")
     evaluate.add_argument(
         "model", type=Path, nargs="?", default=DEFAULT_MODEL, help="a checkpoint folder (default: ours)"
     )
-    evaluate.add_argument("--carets", type=int, default=200, help="places to complete (default: %(default)s)")
+    evaluate.add_argument("--carets", type=int, default=2000, help="places to complete (default: %(default)s)")
     evaluate.add_argument("--output", type=Path, metavar="FILE", help="write the JSON there, too")
     export = commands.add_parser("export", help="write the trained model as a Hugging Face folder")
+    export.add_argument("--pieces", type=Path, metavar="FOLDER", help="write it there in pieces of 16 MB at most, too")
+    export.add_argument("--from-pieces", type=Path, metavar="FOLDER", help="put such pieces together instead")
     for command in (train, export):
+        command.add_argument("--output", type=Path, metavar="FOLDER", help="checkpoint folder to write")
+        command.add_argument("--result", type=Path, metavar="FILE", help="what `evaluate` found, for the model card")
+    for command in (train, evaluate, export):
         command.add_argument("--recipe", default="cpu", help="a table of recipes.toml (default: %(default)s)")
         command.add_argument("--work", type=Path, metavar="FOLDER", help="work folder (default: in the user's cache)")
-        command.add_argument("--output", type=Path, metavar="FOLDER", help="checkpoint folder to write")
-        command.add_argument("--carets", type=int, default=200, help="evaluate at so many carets for the card, 0: not")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def work_folder(chosen: Path | None, recipe: str = "cpu") -> Path:
-    """The folder of corpus, tokenizer and checkpoint."""
+    """The folder of corpus, tokenizer, shards and checkpoint."""
     import platformdirs
 
     return chosen or Path(platformdirs.user_cache_dir("keyturn")) / "training" / recipe
@@ -58,25 +64,30 @@ def _train(args: argparse.Namespace) -> int:
         raise ModelError("--minutes must be more than 0.")
     if args.threads is not None and args.threads < 1:
         raise ModelError("--threads must be at least 1.")
+    work = work_folder(args.work, recipe.name)
+    _prepare(work, recipe.shape.vocab_size, recipe.shape.max_positions, args.corpus)
+    if args.prepare:
+        _say(f"Prepared. To train elsewhere, take tokenizer.json, manifest.json and *.npz.xz of {work} there.")
+        return 0
     import torch
 
-    from model.training import corpus, tokenizer
+    from model.training import shards, tokenizer
+    from model.training.data import STALE_SHARE
     from model.training.train import Trainer
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    work = work_folder(args.work, recipe.name)
-    if not (work / "corpus.jsonl").is_file():
-        _say("Collecting the corpus.")
-        sources = [_folder_source(args.corpus)] if args.corpus else corpus.installed_sources()
-        corpus.build(sources, corpus.held_out_files(), work)
-    texts = [file.text for file in corpus.load(work)]
-    if not (work / "tokenizer.json").is_file():
-        _say("Training the tokenizer.")
-        trained = tokenizer.train_tokenizer(texts, recipe.shape.vocab_size)
-        tokenizer.save_tokenizer(trained, work, recipe.shape.max_positions)
-    trainer = Trainer(recipe, texts, tokenizer.load_tokenizer(work), work, minutes=args.minutes)
-    _say(f"Training in {work}: {sum(map(len, texts)) / 1e6:.1f} million characters of {len(texts)} files.")
+    files = shards.read_shards(work)
+    trainer = Trainer(
+        recipe,
+        files,
+        tokenizer.load_tokenizer(work),
+        work,
+        minutes=args.minutes,
+        stale_share=0.0 if args.no_stale else STALE_SHARE,
+        device=args.device,
+    )
+    _say(f"Training in {work}: {len(files.tokens) / 1e6:.1f} million tokens of {len(files)} files.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _run_with_progress(trainer, work)
@@ -89,13 +100,39 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) -> None:
+    """Make what the work folder lacks: corpus, tokenizer, shards. Each step is done once."""
+    from model.training import corpus, shards, tokenizer
+
+    if shards.has_shards(work) and (work / "tokenizer.json").is_file():
+        return
+    held_out = corpus.held_out_files(work / "held_out", _say)
+    if not (work / "corpus.jsonl").is_file():
+        if folder:
+            sources = [_folder_source(folder)]
+        else:
+            sources = [*corpus.installed_sources(), *corpus.fetched_sources(work / "wheels", _say)]
+        corpus.build(sources, held_out, work, say=_say)
+    files = corpus.load(work)
+    if not (work / "tokenizer.json").is_file():
+        _say("Training the tokenizer.")
+        trained = tokenizer.train_tokenizer((file.text for file in files), vocab_size)
+        tokenizer.save_tokenizer(trained, work, max_length)
+    shards.write_shards(files, held_out, tokenizer.load_tokenizer(work), work, _say)
+
+
 def _run_with_progress(trainer: Trainer, work: Path) -> None:
     """A progress bar on a terminal, a line every ten steps elsewhere."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    from model.training import shards
+    from model.training.data import Sampler
+    from model.training.tokenizer import load_tokenizer
     from model.training.validation import make_validation
 
+    held_out = shards.read_held_out(work)
+    validate = None if held_out is None else make_validation(Sampler(held_out, load_tokenizer(work), seed=7))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Bar(*columns, console=_console()) as bar:
         task = bar.add_task("training", total=1.0)
@@ -111,7 +148,7 @@ def _run_with_progress(trainer: Trainer, work: Path) -> None:
             with (work / "validation.jsonl").open("a", encoding="utf-8") as out:
                 out.write(json.dumps(line) + "\n")
 
-        trainer.run(report, make_validation(trainer.recipe, work), report_validation)
+        trainer.run(report, validate, report_validation)
 
 
 def _describe(progress: Progress) -> str:
@@ -122,11 +159,30 @@ def _describe(progress: Progress) -> str:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from rich.progress import Progress as Bar
+
+    from model.training import corpus, shards
     from model.training.evaluate import evaluate
 
     if args.carets < 1:
         raise ModelError("--carets must be at least 1.")
-    text = json.dumps(evaluate(args.model, args.carets), indent=2)
+    if not (args.model / "config.json").is_file() or not (args.model / "tokenizer.json").is_file():
+        raise ModelError(f"{args.model} is not a checkpoint folder; name one with config.json and tokenizer.json.")
+    work = work_folder(args.work, args.recipe)
+    held_out = corpus.held_out_files(work / "held_out", _say)
+    tokens = shards.read_shards(work) if shards.has_shards(work) else None
+    if tokens is None:
+        _say(f"Without shards in {work} the n-gram baseline is left out; `keyturn model train --prepare` makes them.")
+    with Bar(console=_console()) as bar:
+        task = bar.add_task("")
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+            if not bar.console.is_terminal and done % 200 == 0:
+                _say(f"{what}: {done} of {total}")
+
+        found = evaluate(args.model, held_out, args.carets, corpus=tokens, report=report)
+    text = json.dumps(found, indent=2)
     if args.output:
         args.output.write_text(text + "\n", encoding="utf-8")
     sys.stdout.write(text + "\n")
@@ -134,22 +190,34 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    if args.output is None:
-        raise ModelError("Say where the model goes with --output FOLDER.")
+    from model.training import pieces
     from model.training.card import model_card
-    from model.training.evaluate import evaluate
     from model.training.export import export
     from model.training.recipes import load_recipe
 
+    if args.output is None:
+        raise ModelError("Say where the model goes with --output FOLDER.")
+    if getattr(args, "from_pieces", None):
+        pieces.join(args.from_pieces, args.output)
+        _say(f"The model is in {args.output}.")
+        return 0
     recipe = load_recipe(args.recipe)
     work = work_folder(args.work, recipe.name)
-    _say(f"Writing and evaluating the model for {args.output}.")
-    export(
-        work,
-        args.output,
-        lambda folder: model_card(recipe, work, evaluate(folder, args.carets) if args.carets else None),
-    )
+    export(work, args.output, model_card(recipe, work, _read_result(args.result)))
+    if getattr(args, "pieces", None):
+        pieces.split(args.output, args.pieces)
+    _say(f"The model is in {args.output}.")
     return 0
+
+
+def _read_result(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as a result of `keyturn model evaluate` ({error}).") from error
+    return found
 
 
 def _folder_source(folder: Path) -> Any:

@@ -1,252 +1,344 @@
 """Training sequences, each a function of the seed and its number: a run that resumes sees what it would have seen.
 
-A sequence is packed from samples. Most are fill-in-the-middle in prefix-suffix-middle order,
+A sequence is packed from samples that do not see each other. Most are fill-in-the-middle in prefix-suffix-middle order,
 
     <|fim_prefix|> prefix <|fim_suffix|> suffix <|fim_middle|> middle <|endoftext|>
 
-(Bavarian et al., "Efficient Training of Language Models to Fill in the Middle"), the rest plain text. Prefix, suffix
-and middle are cut as text and tokenised apart, as a caret cuts them in an editor. A prefix that does not fit starts
-at a line in the middle of its file, like the window of `model.prompt`.
+(Bavarian et al., "Efficient Training of Language Models to Fill in the Middle"), the rest plain text with the file's
+name in front. Prefix, suffix and middle are cut as text and tokenised apart, as a caret cuts them in an editor. A
+prefix that does not fit starts at a line in the middle of its file, like the window of `model.prompt`.
 
-The loss counts every token, a middle's `MIDDLE_WEIGHT` times. At this size the text around a middle teaches most of
-what the model knows; alone it would leave the middles, a few percent of the tokens, almost unheard.
+Most middles start at the end of a line some lines before the place that matters: `model.prompt` puts the lines in front
+of the caret behind the suffix, too, so that a completion goes on from text that stands right before it. A model of
+this size hardly learns to find the end of the prefix from behind the suffix.
 
-The token to be predicted at the suffix marker is the first of the middle, not the first of the suffix, which nobody
-can know. The marker stands where the prefix ends, so this is plain left-to-right prediction; the middle marker then
-only has to look at the suffix marker. Without it a model this small had not found the way back to the end of the
-prefix after five million tokens.
+Trained for edits. In half of the samples the suffix is encoded as in a cache after an edit (Positional Integrity
+Encoding): its tokens stand where they belong and have not seen a span of the prefix. The span is given as
+`hidden_from` and `hidden_until`; `network.causal_bias` makes the mask.
+
+The loss counts every token, a middle's `MIDDLE_WEIGHT` times. The token to be predicted at the suffix marker is the
+first of the middle, not the first of the suffix, which nobody can know.
 """
 
 from __future__ import annotations
 
 import random
-from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from model.training.shards import TokenFiles, vocabulary_bytes
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, special_id
 
-MIN_ROOM = 64
+MIN_ROOM = 48
 """A sample is not started in less room than this."""
 
-FIM_SHARE = 0.8
-"""Part of the sequences that is made of fill-in-the-middle samples."""
+FIM_SHARE = 0.65
+"""Part of the samples that are fill-in-the-middle."""
 
-SHORT_WINDOW = (MIN_ROOM, 320)
-LONG_SHARE = 0.1
-"""Most samples show a short window of their file: that a middle goes on where the prefix ended, far back behind the
-suffix, has to be learned from many middles. With long windows alone a sequence has one or two, a fiftieth of its
-tokens. Each long window takes all the room that is left in its sequence."""
+SHORT_SHARE = 0.6
+SHORT_ROOM = (96, 768)
+"""So many of those take this much room at most, whatever the sequence's length: each has one middle, and in long
+sequences there would be few."""
 
-MIDDLE_WEIGHT = 4.0
+STALE_SHARE = 0.5
+"""Part of those whose suffix has not seen a span of the prefix."""
+
+MAX_HIDDEN = 256
+"""Tokens of that span at most."""
+
+JUST_BEFORE = 0.8
+"""Part of the spans that end where the prefix ends."""
+
+MIDDLE_WEIGHT = 2.0
 MAX_MIDDLE = 400
-MAX_SUFFIX = 512
-CHARS_PER_TOKEN = 6
-"""More than any file has on average: a window of so many characters fills the sequence."""
+"""Characters of a middle cut at random characters."""
+
+MAX_LEAD = 8
+"""Lines between a middle's start and the place that matters."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences with their targets.
+    """Sequences with their targets, each [sequences, tokens].
 
-    ids       [sequences, tokens]
-    targets   [sequences, tokens] the next token; at a suffix marker the first of the middle
-    weights   [sequences, tokens] its part in the loss, 0 for padding
+    ids           token ids
+    targets       the next token; at a suffix marker the first of the middle
+    weights       the target's part in the loss, 0 for padding
+    segments      which sample of the sequence the token belongs to
+    hidden_from   first index of the span that the token has not seen,
+    hidden_until  and the index behind it; both 0 for most
     """
 
     ids: NDArray[np.int64]
     targets: NDArray[np.int64]
     weights: NDArray[np.float32]
+    segments: NDArray[np.int64]
+    hidden_from: NDArray[np.int64]
+    hidden_until: NDArray[np.int64]
+
+    def fields(self) -> tuple[NDArray[Any], ...]:
+        return self.ids, self.targets, self.weights, self.segments, self.hidden_from, self.hidden_until
+
+    def parts(self, num_sequences: int) -> Iterator[Batch]:
+        """The batch in pieces of so many sequences."""
+        for start in range(0, len(self.ids), num_sequences):
+            yield Batch(*(field[start : start + num_sequences] for field in self.fields()))
+
+
+@dataclass
+class Sample:
+    """One sample: its ids; where the suffix begins and the middle begins, both 0 for plain text; the hidden span."""
+
+    ids: list[int]
+    suffix: int = 0
+    middle: int = 0
+    hidden: tuple[int, int] = (0, 0)
 
 
 class Sampler:
-    """Makes batches from texts."""
+    """Makes batches from tokenised files."""
 
-    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, seed: int = 0) -> None:
-        self._texts = texts
-        self._ends = list(accumulate(len(text) for text in texts))
+    def __init__(
+        self, files: TokenFiles, tokenizer: Tokenizer, seed: int = 0, *, stale_share: float = STALE_SHARE
+    ) -> None:
+        self._files = files
         self._tokenizer = tokenizer
         self._seed = seed
+        self._stale_share = stale_share
         self._end, self._pad, self._prefix, self._suffix, self._middle = (
             special_id(tokenizer, name) for name in (END, PAD, PREFIX, SUFFIX, MIDDLE)
         )
-        size = tokenizer.get_vocab_size()
-        self._opens_line = [(tokenizer.id_to_token(i) or "").startswith(("Ċ", "č")) for i in range(size)]
+        pieces = vocabulary_bytes(tokenizer)
+        self._pieces = pieces
+        self._lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+        self._opens_line = np.array([piece.startswith((b"\n", b"\r")) for piece in pieces])
 
     def batch(self, step: int, num_sequences: int, length: int) -> Batch:
         """The batch of a step; the same for the same arguments."""
         rng = random.Random(f"{self._seed}/{step}/{length}")
-        rows = [self._sequence(rng, length + 1) for _ in range(num_sequences)]
-        ids, targets = (np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
-        weights = np.array([row[2] for row in rows], dtype=np.float32)
-        return Batch(ids[:, :-1], targets[:, 1:], weights[:, 1:])
+        rows = [self._sequence(rng, length) for _ in range(num_sequences)]
+        columns = (np.array(column) for column in zip(*rows, strict=True))
+        ids, targets, weights, segments, hidden_from, hidden_until = columns
+        return Batch(ids, targets, weights.astype(np.float32), segments, hidden_from, hidden_until)
 
-    def _sequence(self, rng: random.Random, length: int) -> tuple[list[int], list[int], list[float]]:
-        """Ids; the same as targets, but where the suffix marker is answered by the middle; weights of the targets."""
+    def _sequence(self, rng: random.Random, length: int) -> tuple[list[Any], ...]:
+        """The fields of a `Batch` for one sequence; a sample's last token has no target within the sample."""
         ids: list[int] = []
         targets: list[int] = []
         weights: list[float] = []
-        fills = rng.random() < FIM_SHARE
-        while length - len(ids) >= MIN_ROOM:
-            room = length - len(ids)
-            text = vary(self._pick(rng), rng)
-            if fills:
-                window = room if rng.random() < LONG_SHARE else min(room, rng.randint(*SHORT_WINDOW))
-                sample, middle = self.fill_in_the_middle(text, window, rng)
+        segments: list[int] = []
+        hidden_from: list[int] = []
+        hidden_until: list[int] = []
+        segment = 0
+        while (room := length - len(ids)) >= MIN_ROOM:
+            sample = self._sample(rng, room + 1)
+            here, count = len(ids), len(sample.ids) - 1
+            ids += sample.ids[:-1]
+            targets += sample.ids[1:]
+            segments += [segment] * count
+            if sample.middle:
+                weights += [1.0] * (sample.middle - 1) + [MIDDLE_WEIGHT] * (count - sample.middle + 1)
+                targets[here + sample.suffix] = sample.ids[sample.middle]
             else:
-                sample, middle = self.plain(text, room, rng), 0
-            ids += sample
-            targets += sample
-            weights += [1.0] * (len(sample) - middle) + [MIDDLE_WEIGHT] * middle
-            if middle:
-                answer = len(ids) - len(sample) + sample.index(self._suffix) + 1
-                targets[answer], weights[answer] = sample[-middle], MIDDLE_WEIGHT
+                weights += [1.0] * count
+            blind = range(sample.suffix + 1, sample.middle - 1) if sample.hidden[1] else range(0)
+            for hidden, edge in zip((hidden_from, hidden_until), sample.hidden, strict=True):
+                hidden += [here + edge if i in blind else 0 for i in range(count)]
+            segment += 1
         padding = length - len(ids)
-        padded = [self._pad] * padding
-        return ids + padded, targets + padded, weights + [0.0] * padding
+        zeros = [0] * padding
+        ids, targets = ids + [self._pad] * padding, targets + [self._pad] * padding
+        segments += [segment] * padding
+        return ids, targets, weights + [0.0] * padding, segments, hidden_from + zeros, hidden_until + zeros
 
-    def _pick(self, rng: random.Random) -> str:
-        """A file, by its share of the characters."""
-        return self._texts[bisect(self._ends, rng.randrange(self._ends[-1]))]
+    def _sample(self, rng: random.Random, room: int) -> Sample:
+        """At least two and at most `room` tokens of one file."""
+        index = self._pick(rng)
+        if rng.random() < FIM_SHARE:
+            if rng.random() < SHORT_SHARE:
+                room = min(room, rng.randint(*SHORT_ROOM))
+            for _ in range(4):
+                sample = self.fill_in_the_middle(index, room, rng)
+                if sample is not None:
+                    return sample
+        return self.plain(index, room, rng)
 
-    def plain(self, text: str, room: int, rng: random.Random) -> list[int]:
-        """Text from a random line on, with the end marker if its end fits."""
+    def _pick(self, rng: random.Random) -> int:
+        """A file, by its share of the tokens."""
+        ends = self._files.token_ends
+        return int(np.searchsorted(ends, rng.randrange(int(ends[-1])), side="right"))
+
+    def plain(self, index: int, room: int, rng: random.Random) -> Sample:
+        """A file's name and start, or its text from a random line on; with the end marker if its end fits."""
+        tokens = _part(self._files.tokens, self._files.token_ends, index)
+        head: list[int] = []
         start = 0
-        if len(text) > room * 3 and rng.random() < 0.8:
-            start = text.rfind("\n", 0, rng.randrange(len(text) - room * 2)) + 1
-        ids = [*self._encode(text[start : start + room * CHARS_PER_TOKEN]), self._end]
-        return ids[:room]
+        if len(tokens) > room and rng.random() < 0.8:
+            start = self._line_start(tokens, rng.randrange(len(tokens) - room // 2))
+        else:
+            head = _part(self._files.headers, self._files.header_ends, index).tolist()
+        return Sample([*head, *tokens[start : start + room].tolist(), self._end][:room])
 
-    def fill_in_the_middle(self, text: str, room: int, rng: random.Random) -> tuple[list[int], int]:
-        """A sample of at most `room` tokens, and how many tokens at its end are the middle and the end marker."""
-        start, end = cut(text, rng)
-        middle = self.middle(text[start:end])
+    def fill_in_the_middle(self, index: int, room: int, rng: random.Random) -> Sample | None:
+        """A sample, or None where the cut that was drawn leaves a middle that takes more than half of the room."""
+        tokens = _part(self._files.tokens, self._files.token_ends, index)
+        starts = np.cumsum(self._lengths[tokens]) - self._lengths[tokens]
+        data = b"".join([self._pieces[i] for i in tokens.tolist()])
+        nodes = _part(self._files.nodes, self._files.node_ends, index)
+        start, end = cut(data, nodes, rng)
+        middle = [*self._encode(data[start:end]), self._end]
         if len(middle) > room // 2:
-            end = start + text[start:end].find("\n") if "\n" in text[start:end].strip("\n") else start
-            middle = self.middle(text[start:end])[-(room // 2) :]
+            return None
         budget = room - len(middle) - 3
-        most = None if rng.random() < 0.5 else rng.randint(0, min(MAX_SUFFIX, budget // 2))
-        return [*self.prompt(text, start, end, budget, most), *middle], len(middle)
+        before, after = self._around(data, tokens, starts, start, end, budget)
+        luck = rng.random()
+        if luck < 0.3:  # as `model.prompt.Window` divides it
+            most = max(budget // 4, budget - len(before))
+        elif luck < 0.35:
+            most = 0
+        else:
+            most = rng.randint(0, budget // 2)
+        after = after[: max(most, budget - len(before) if luck >= 0.35 else 0)]
+        before = self._window(before, budget - len(after))
+        ids = [self._prefix, *before, self._suffix, *after, self._middle, *middle]
+        suffix = 1 + len(before)
+        hidden = self._hidden_span(len(before), rng) if rng.random() < self._stale_share else (0, 0)
+        return Sample(ids, suffix, suffix + len(after) + 2, hidden)
 
-    def prompt(self, text: str, start: int, end: int, budget: int, most_after: int | None = None) -> list[int]:
-        """The text around a middle, at most `budget` tokens and the three markers.
+    def _around(
+        self,
+        data: bytes,
+        tokens: NDArray[np.uint16],
+        starts: NDArray[np.int64],
+        start: int,
+        end: int,
+        budget: int,
+    ) -> tuple[list[int], list[int]]:
+        """The tokens before and after a cut, about `budget` at most: the line of the cut encoded, the rest as it is."""
+        line_start = data.rfind(b"\n", 0, start)
+        first = int(np.searchsorted(starts, max(0, line_start)))
+        if first < len(tokens) and starts[first] != max(0, line_start):  # the newline is the end of \r\n
+            first -= 1
+        from_byte = int(starts[first]) if first < len(tokens) else len(data)
+        before = tokens[max(0, first - budget) : first].tolist() + self._encode(data[from_byte:start])
 
-        Without `most_after` the budget is divided as `model.prompt.Window` does it: a quarter for the text behind the
-        middle, more where the text before it needs less.
-        """
-        reach = budget * CHARS_PER_TOKEN
-        before = self._encode(text[max(0, start - reach) : start])
-        after = self._encode(text[end : end + reach])
-        after = after[: max(budget // 4, budget - len(before)) if most_after is None else most_after]
-        before = self._window(before, budget - len(after), start <= reach)
-        return [self._prefix, *before, self._suffix, *after, self._middle]
+        line_end = data.find(b"\n", end)
+        if line_end < 0:
+            return before, self._encode(data[end:])[:budget]
+        last = int(np.searchsorted(starts, line_end, side="right")) - 1
+        if starts[last] < end:  # the cut is inside \r\n: encode on to the next line
+            last += 1
+        until = int(starts[last]) if last < len(tokens) else len(data)
+        return before, self._encode(data[end:until]) + tokens[last : last + budget].tolist()
 
-    def middle(self, text: str) -> list[int]:
-        """The tokens of a middle, with the end marker."""
-        return [*self._encode(text), self._end]
+    def _hidden_span(self, num_before: int, rng: random.Random) -> tuple[int, int]:
+        """Indices in the sample of a span of the prefix, which starts at index 1."""
+        size = min(rng.randint(0, MAX_HIDDEN), num_before)
+        last = num_before if rng.random() < JUST_BEFORE else rng.randint(size, num_before)
+        return 1 + last - size, 1 + last
 
-    def _window(self, ids: list[int], budget: int, whole: bool) -> list[int]:
+    def _window(self, ids: list[int], budget: int) -> list[int]:
         """The last tokens that fit, from a line's start on if one is near."""
-        if whole and len(ids) <= budget:
+        if len(ids) <= budget:
             return ids
-        first = max(0, len(ids) - budget)
+        first = len(ids) - budget
         for i in range(first, min(first + 64, len(ids))):
             if self._opens_line[ids[i]]:
                 return ids[i:]
         return ids[first:]
 
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+    def _line_start(self, tokens: NDArray[np.uint16], index: int) -> int:
+        """The first token from `index` on that opens a line, if one is near."""
+        near = np.flatnonzero(self._opens_line[tokens[index : index + 64]])
+        return index + int(near[0]) if len(near) else index
+
+    def _encode(self, data: bytes) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(data.decode("utf-8"), add_special_tokens=False).ids
         return ids
 
 
-def vary(text: str, rng: random.Random) -> str:
-    """Some files get tabs for their indentation, some \\r\\n for their line ends: editors show such files, too."""
-    luck = rng.random()
-    if luck < 0.05:
-        lines = text.split("\n")
-        return "\n".join(
-            "\t" * ((n := len(line) - len(line.lstrip(" "))) // 4) + " " * (n % 4) + line[n:] for line in lines
-        )
-    if luck < 0.08:
-        return text.replace("\n", "\r\n")
-    return text
+def cut(data: bytes, nodes: NDArray[np.uint32], rng: random.Random) -> tuple[int, int]:
+    """Byte offsets where a middle starts and ends, both between characters.
 
-
-def cut(text: str, rng: random.Random) -> tuple[int, int]:
-    """Where a middle starts and ends, mostly as a caret stands: inside a line or at its indentation.
-
-    Half of the middles are the rest of a line, a quarter are a few whole lines, an eighth a part of a line (closers
-    that the editor put there stay behind it), an eighth any span of characters.
+    A sixth of the middles are cut at random characters, a quarter at the edges of a syntax node, the rest at a line's
+    end. All but the first start, for the most part, at the end of a line up to `MAX_LEAD` lines before.
     """
     luck = rng.random()
-    if luck < 0.125:
-        start = rng.randrange(len(text) + 1)
-        return start, min(len(text), start + rng.randint(1, MAX_MIDDLE))
-    line_start, line_end = _line(text, rng)
-    indent = line_start + _indent(text[line_start:line_end])
-    if luck < 0.625:
-        return caret_in(text, indent, line_end, rng), line_end
-    if luck < 0.75:
-        start = caret_in(text, indent, line_end, rng)
-        return start, rng.randint(start, line_end)
-    return _whole_lines(text, line_start, indent, line_end, rng)
+    if luck < 0.16:
+        start = _between_characters(data, rng.randrange(len(data) + 1))
+        return start, _between_characters(data, start + rng.randint(1, MAX_MIDDLE))
+    if luck < 0.41 and len(nodes):
+        start, end = (int(edge) for edge in nodes[rng.randrange(len(nodes))])
+        return (start if rng.random() < 0.5 else lead(data, start, rng)), end
+    line_start, line_end = _line(data, rng)
+    luck = rng.random()
+    end = line_end
+    if luck < 0.15:  # closers that the editor put there stay behind the caret
+        end = _between_characters(data, rng.randint(line_start, line_end))
+    elif luck < 0.3:
+        for _ in range(rng.randint(1, 5)):
+            end = _line_end(data, end + 1 + data.startswith(b"\r\n", end))
+    if rng.random() < 0.25:
+        start = caret_in(data, line_start, line_end, rng)
+        return min(start, end), end
+    return lead(data, line_start, rng), end
 
 
-def caret_in(text: str, indent: int, line_end: int, rng: random.Random) -> int:
+def lead(data: bytes, offset: int, rng: random.Random) -> int:
+    """The end of the line before the offset's, or of a line up to `MAX_LEAD` lines further up."""
+    start = data.rfind(b"\n", 0, offset)
+    for _ in range(rng.randint(0, MAX_LEAD)):
+        start = data.rfind(b"\n", 0, max(0, start))
+    start = max(0, start)
+    return start - 1 if start and data[start - 1 : start] == b"\r" else start
+
+
+def caret_in(data: bytes, line_start: int, line_end: int, rng: random.Random) -> int:
     """A caret in a line: at its indentation, behind a mark that people pause at, or anywhere."""
+    line = data[line_start:line_end]
+    indent = line_start + len(line) - len(line.lstrip(b" \t"))
     luck = rng.random()
     if luck < 0.3 or indent >= line_end:
         return indent
     if luck < 0.7:
-        marks = [i + 1 for i in range(indent, line_end - 1) if text[i] in " .(=[,:"]
+        marks = [i + 1 for i in range(indent, line_end - 1) if data[i] in b" .(=[,:"]
         if marks:
             return rng.choice(marks)
-    return rng.randrange(indent, line_end)
+    return _between_characters(data, rng.randrange(indent, line_end))
 
 
-def _whole_lines(text: str, line_start: int, indent: int, line_end: int, rng: random.Random) -> tuple[int, int]:
-    """One to six lines, from the indentation or the end of the line before, to a line's end or the next's start."""
-    end = line_end
-    for _ in range(rng.randint(0, 5)):
-        following = text.find("\n", _next_line(text, end))
-        if following < 0 or following - line_start > MAX_MIDDLE:
-            break
-        end = following - 1 if text[following - 1] == "\r" else following
-    luck = rng.random()
-    if luck < 0.3:
-        return line_start, _next_line(text, end)
-    if luck < 0.6:
-        before = line_start - len("\n") - text.endswith("\r\n", 0, line_start)
-        return max(0, before), end
-    return indent, end
-
-
-def _line(text: str, rng: random.Random) -> tuple[int, int]:
+def _line(data: bytes, rng: random.Random) -> tuple[int, int]:
     """A line that is not blank, without its ending, if a few tries find one."""
     start = end = 0
     for _ in range(8):
-        at = rng.randrange(len(text))
-        start = text.rfind("\n", 0, at) + 1
-        end = text.find("\n", at)
-        end = len(text) if end < 0 else end
-        if end > start and text[end - 1] == "\r":
-            end -= 1
-        if text[start:end].strip():
+        at = rng.randrange(len(data))
+        start = data.rfind(b"\n", 0, at) + 1
+        end = _line_end(data, at)
+        if data[start:end].strip():
             break
-    return start, max(start, end)
+    return min(start, end), end
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" \t"))
+def _line_end(data: bytes, offset: int) -> int:
+    """The end of the line that the offset is in, before its \\n or \\r\\n."""
+    end = data.find(b"\n", offset)
+    if end < 0:
+        return len(data)
+    return end - 1 if end > offset and data[end - 1 : end] == b"\r" else end
 
 
-def _next_line(text: str, end: int) -> int:
-    """Behind the line ending at `end`."""
-    following = text.find("\n", end)
-    return len(text) if following < 0 else following + 1
+def _between_characters(data: bytes, offset: int) -> int:
+    """The offset, or the next one that is not inside a UTF-8 sequence."""
+    offset = min(offset, len(data))
+    while offset < len(data) and data[offset] & 0xC0 == 0x80:
+        offset += 1
+    return offset
+
+
+def _part(values: NDArray[Any], ends: NDArray[np.int64], index: int) -> NDArray[Any]:
+    return values[int(ends[index - 1]) if index else 0 : int(ends[index])]

@@ -1,107 +1,237 @@
-"""How well a model writes the rest of a line in packages it has never seen.
+"""How much typing a model saves in packages it has never seen, asked as an editor asks it.
 
-Text is scored with its true continuation given: a line counts as matched when the most probable token is the true one
-all the way to the line's end, and the model then ends the line. Greedy decoding would write the same tokens, so this
-is single-line exact match at the cost of one forward pass a caret.
+Every figure comes from the embedded engine through `model.completer`: the same tokens, window, prompt and cache as in
+an editor, one completion of the rest of the line at each caret, greedy.
+
+    exact match         the whole rest of the line is right, white space at its end aside
+    edit similarity     0 to 100, difflib's ratio of what was written to what stands there
+    characters saved    someone types the rest of the line and accepts a suggestion when it is right to the line's end:
+                        the share of characters that they need not type, the accepting key counted as one
+    bits per byte       of what stands there
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from model.engine import ModelError
-from model.training.corpus import HELD_OUT, CorpusFile, held_out_files
-from model.training.data import Sampler, caret_in
+from ast_tools.text import Text
+from model.completer import Completer
+from model.engine import ReuseMode
+from model.factory import EngineSettings, load_completer
+from model.machine import machine
+from model.snapshot import Snapshot
+from model.training.baselines import NGrams, copy_line
+from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
+from model.training.corpus import CorpusFile
+from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
 
-NUM_CARETS = 200
-CONTEXT = 1024
-SEED = 20
+NUM_CARETS = 2000
+BUDGETS = (512, 2048, 4096)
+"""Tokens of prompt and completion together."""
 
-NextTokenLogits = Callable[[list[int], int], Tensor]
-"""Prompt ids and a count n to the logits at the last n positions, [n, vocabulary]."""
+MAIN = 2048
+MAX_TOKENS = 48
+MAX_ASKED = 12
+"""Suggestions asked for while one line is typed, at most; the rest counts as typed."""
 
-
-@dataclass(frozen=True)
-class Caret:
-    """A place in a held-out file; the line goes on until `line_end`."""
-
-    file: CorpusFile
-    offset: int
-    line_end: int
+Report = Callable[[str, int, int], None]
+"""Told what is measured, how many carets are done, of how many."""
 
 
-def draw_carets(files: Sequence[CorpusFile], count: int, seed: int = SEED) -> list[Caret]:
-    """Carets in lines of code, every package alike: at the indentation, behind a mark, or anywhere in the line."""
-    rng = random.Random(seed)
-    by_package = {name: [file for file in files if file.package == name] for name in HELD_OUT}
-    packages = [group for group in by_package.values() if group]
-    if not packages:
-        raise ModelError(f"None of the held-out packages is installed; install one of: {', '.join(HELD_OUT)}.")
-    carets: list[Caret] = []
-    while len(carets) < count:
-        group = rng.choice(packages)
-        file = rng.choices(group, weights=[len(file.text) for file in group])[0]
-        start = file.text.rfind("\n", 0, rng.randrange(len(file.text))) + 1
-        end = file.text.find("\n", start)
-        end = len(file.text) if end < 0 else end
-        line = file.text[start:end]
-        offset = caret_in(file.text, start + len(line) - len(line.lstrip()), end, rng)
-        if line.strip() and not line.lstrip().startswith("#") and file.text[offset:end].strip():
-            carets.append(Caret(file, offset, end))
-    return carets
+@dataclass
+class Score:
+    """Sums over carets; `summary` makes the figures."""
+
+    carets: int = 0
+    exact: int = 0
+    similarity: float = 0.0
+    chars: int = 0
+    saved: int = 0
+    saves: bool = False
+    nats: float = 0.0
+    num_bytes: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+    stale: int = 0
+
+    def add(self, caret: Caret, written: str) -> None:
+        truth = caret.truth
+        self.carets += 1
+        self.exact += written.rstrip() == truth
+        self.similarity += 100 * difflib.SequenceMatcher(None, written.rstrip(), truth, autojunk=False).ratio()
+
+    def add_saved(self, caret: Caret, ask: Callable[[str], str]) -> None:
+        """Type the rest of the line; `ask` answers what is suggested once so much of it has been typed."""
+        self.saves = True
+        self.chars += len(caret.truth)
+        self.saved += chars_saved(caret.truth, ask)
+
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "carets": self.carets,
+            "exact_match": round(100 * self.exact / self.carets, 2),
+            "edit_similarity": round(self.similarity / self.carets, 2),
+        }
+        if self.saves:
+            found["characters_saved"] = round(100 * self.saved / self.chars, 2)
+        if self.num_bytes:
+            found["bits_per_byte"] = round(self.nats / math.log(2) / self.num_bytes, 4)
+        if self.stale:
+            found["stale_tokens"] = round(self.stale / self.carets, 1)
+        return found
 
 
-def score(carets: Sequence[Caret], sampler: Sampler, logits: NextTokenLogits, line_ends: Tensor) -> dict[str, Any]:
-    """Exact match and bits per byte; `line_ends` says of each token whether it ends a line."""
-    matched, nats, num_bytes = 0, 0.0, 0
-    for caret in carets:
-        text = caret.file.text
-        middle = sampler.middle(text[caret.offset : caret.line_end])
-        prompt = sampler.prompt(text, caret.offset, caret.line_end, CONTEXT - len(middle))
-        found = logits([*prompt, *middle[:-1]], len(middle))
-        best = found.argmax(-1)
-        truth = torch.tensor(middle[:-1])
-        matched += bool((best[:-1] == truth).all()) and bool(line_ends[best[-1]])
-        nats -= float(found[:-1].log_softmax(-1).gather(1, truth[:, None]).sum())
-        num_bytes += len(text[caret.offset : caret.line_end].encode())
+def chars_saved(truth: str, ask: Callable[[str], str]) -> int:
+    """Characters of a line that need not be typed.
+
+    A wrong suggestion stays for as long as what is typed agrees with it, as in the editor; then the next is asked for.
+    """
+    typed = 0
+    for _ in range(MAX_ASKED):
+        if len(truth) - typed < 2:  # the accepting key is a character, too
+            return 0
+        suggestion = ask(truth[:typed]).rstrip()
+        if suggestion == truth[typed:]:
+            return len(truth) - typed - 1
+        agreeing = next(
+            (i for i, (a, b) in enumerate(zip(suggestion, truth[typed:], strict=False)) if a != b),
+            min(len(suggestion), len(truth) - typed),
+        )
+        typed += agreeing + 1
+    return 0
+
+
+class Evaluation:
+    """One model on one set of carets."""
+
+    def __init__(self, model: Path, carets: Sequence[Caret], report: Report) -> None:
+        loaded = load_completer(EngineSettings(model=str(model), context_tokens=max(BUDGETS)))
+        self._completers = {
+            budget: Completer(
+                loaded.engine, loaded.tokenizer, loaded.layout, model_name=loaded.model_name, context_tokens=budget
+            )
+            for budget in BUDGETS
+        }
+        self.model_name = loaded.model_name
+        self._carets, self._report = carets, report
+
+    def with_context(self, budget: int, *, typing: bool = False, by_kind: dict[str, Score] | None = None) -> Score:
+        """The whole file around each caret, as much of it as the budget holds."""
+        score, completer = Score(), self._completers[budget]
+        for caret in self._each(f"{budget} tokens of context"):
+            snapshot = Snapshot("file", Text(caret.data[: caret.offset] + caret.data[caret.line_end :]))
+            written = _complete(completer, snapshot, caret.offset, "exact")
+            nats = -sum(completer.score(snapshot, caret.offset, caret.truth.encode(), reuse="exact"))
+            for each in (score, *([by_kind[caret.kind]] if by_kind is not None else [])):
+                each.add(caret, written)
+                each.nats += nats
+                each.num_bytes += len(caret.truth.encode())
+            if typing:
+                score.add_saved(caret, partial(self._typed, completer, caret, written))
+            completer.forget("file")
+        return score
+
+    def without_suffix(self) -> Score:
+        """Nothing behind the caret, as at a file's end."""
+        score, completer = Score(), self._completers[MAIN]
+        for caret in self._each("no text after the caret"):
+            score.add(caret, _complete(completer, Snapshot("file", Text(caret.data[: caret.offset])), caret.offset))
+            completer.forget("file")
+        return score
+
+    def after_edit(self, reuse: ReuseMode) -> Score:
+        """The cache was filled before an edit above the caret; its kind and place are drawn by a fixed seed."""
+        score, completer, rng = Score(), self._completers[MAIN], random.Random(SEED)
+        for caret in self._each(f"after an edit, {reuse}"):
+            past = edit_before(caret, rng)
+            rest = caret.line_end - caret.offset
+            before = past.data[: past.caret] + past.data[past.caret + rest :]
+            completer.encode_ahead(Snapshot("file", Text(before), 0), past.caret, max_tokens=MAX_TOKENS, reuse=reuse)
+            data = past.edit.apply_to(before)
+            snapshot = Snapshot("file", Text(data), 1, (past.edit,))
+            completion = completer.complete(
+                snapshot, caret.offset, max_tokens=MAX_TOKENS, reuse=reuse, stop=_end_of_line
+            )
+            score.add(caret, completion.text)
+            score.stale += completion.tokens.stale
+            completer.forget("file")
+        return score
+
+    def _typed(self, completer: Completer, caret: Caret, first: str, typed: str) -> str:
+        """What is suggested once `typed` has been typed at the caret; `first` is what was suggested before that."""
+        if not typed:
+            return first
+        data = caret.data[: caret.offset] + typed.encode() + caret.data[caret.line_end :]
+        return _complete(completer, Snapshot("file", Text(data)), caret.offset + len(typed.encode()), "exact")
+
+    def _each(self, what: str) -> Iterator[Caret]:
+        for i, caret in enumerate(self._carets):
+            self._report(what, i, len(self._carets))
+            yield caret
+
+
+def evaluate(
+    model: Path,
+    held_out: Sequence[CorpusFile],
+    num_carets: int = NUM_CARETS,
+    *,
+    corpus: TokenFiles | None = None,
+    report: Report = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """All figures; the n-gram baseline only with a `corpus`, tokenised by the model's own tokenizer."""
+    carets = draw_carets(held_out, num_carets)
+    evaluation = Evaluation(model, carets, report)
+    by_kind = {kind: Score() for kind in KINDS}
+    found: dict[str, Any] = {}
+    for budget in BUDGETS:
+        main = budget == MAIN
+        score = evaluation.with_context(budget, typing=main, by_kind=by_kind if main else None)
+        found[f"context {budget}"] = score.summary()
+    found["no suffix"] = evaluation.without_suffix().summary()
+    for reuse in ("exact", "pie"):
+        found[f"after an edit, {reuse}"] = evaluation.after_edit(reuse).summary()
+    found["copy of the most similar line"] = _baseline(carets, copy_line).summary()
+    if corpus is not None:
+        report("counting n-grams", 0, 1)
+        found["6-gram model of the corpus"] = _baseline(
+            carets, NGrams.count(corpus, load_tokenizer(model)).complete_line
+        ).summary()
     return {
-        "exact_match": round(matched / len(carets), 4),
-        "bits_per_byte": round(nats / math.log(2) / num_bytes, 4),
+        "model": evaluation.model_name,
         "carets": len(carets),
-        "context_tokens": CONTEXT,
+        "seed": SEED,
+        "packages": sorted({caret.file.package for caret in carets}),
+        "results": found,
+        "by_kind": {kind: score.summary() for kind, score in by_kind.items() if score.carets},
+        "machine": machine(),
     }
 
 
-def line_end_tokens(tokenizer: Any) -> Tensor:
-    """[vocabulary] True for the end marker and for tokens that begin with a line ending."""
-    pieces = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
-    return torch.tensor([piece.startswith(("Ċ", "č", "<|endoftext|>")) for piece in pieces])
+def _baseline(carets: Sequence[Caret], complete: Callable[[bytes], str]) -> Score:
+    score = Score()
+    for caret in carets:
+        before = caret.data[: caret.offset]
+        score.add(caret, complete(before))
+        score.add_saved(caret, partial(_after, complete, before))
+    return score
 
 
-def evaluate(model_folder: Path, num_carets: int = NUM_CARETS) -> dict[str, Any]:
-    """Measure a checkpoint folder with transformers' own forward pass, in float32."""
-    from transformers import AutoModelForCausalLM
+def _after(complete: Callable[[bytes], str], before: bytes, typed: str) -> str:
+    return complete(before + typed.encode())
 
-    if not (model_folder / "config.json").is_file() or not (model_folder / "tokenizer.json").is_file():
-        raise ModelError(f"{model_folder} is not a checkpoint folder; name one with config.json and tokenizer.json.")
-    tokenizer = load_tokenizer(model_folder)
-    model = AutoModelForCausalLM.from_pretrained(str(model_folder), local_files_only=True, dtype=torch.float32)
 
-    def logits(ids: list[int], count: int) -> Tensor:
-        with torch.no_grad():
-            out: Tensor = model(torch.tensor([ids]), logits_to_keep=count, use_cache=False).logits
-        return out[0]
+def _complete(completer: Completer, snapshot: Snapshot, caret: int, reuse: ReuseMode = "exact") -> str:
+    return completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, reuse=reuse, stop=_end_of_line).text
 
-    carets = draw_carets(held_out_files(), num_carets)
-    result = score(carets, Sampler([], tokenizer), logits, line_end_tokens(tokenizer))
-    packages = sorted({caret.file.package for caret in carets})
-    return {"seed": SEED, "packages": packages, **result}
+
+def _end_of_line(text: str) -> int | None:
+    """The stop rule of one line."""
+    found = [at for at in (text.find("\n"), text.find("\r")) if at >= 0]
+    return min(found) if found else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,15 @@ from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_toke
 from model.training.train import read_state
 
 
-def export(work: Path, output: Path, make_card: Callable[[Path], str]) -> None:
-    """Write the folder; it appears complete or not at all, and replaces an older one.
-
-    `make_card` gets the folder with everything but the card, so that a card can report what these weights measure.
-    """
+def export(work: Path, output: Path, card: str) -> None:
+    """Write the folder; it appears complete or not at all, and replaces an older one."""
     state = read_state(work)
     shape = Shape(**state["shape"])
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         write_checkpoint(state["parameters"], shape, work, temporary)
-        (temporary / "README.md").write_text(make_card(temporary), encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
         if (work / "manifest.json").is_file():
             shutil.copyfile(work / "manifest.json", temporary / "manifest.json")
         temporary.chmod(0o755)

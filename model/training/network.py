@@ -6,6 +6,7 @@ bfloat16 units are several times faster than in float32. One function from ids t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,18 +16,26 @@ from torch import Tensor
 
 Parameters = dict[str, Tensor]
 
+ChunkErrors = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+BLOCK = 256
+"""Queries of one attention block on a processor."""
+
+CHUNK = 512
+"""Tokens of one step of the output head on a processor."""
+
 
 @dataclass(frozen=True)
 class Shape:
     """The sizes of a Llama with tied embeddings."""
 
-    vocab_size: int = 8192
-    hidden_size: int = 384
+    vocab_size: int = 16384
+    hidden_size: int = 320
     num_layers: int = 6
     num_heads: int = 6
     num_kv_heads: int = 2
     head_dim: int = 64
-    intermediate_size: int = 1024
+    intermediate_size: int = 896
     max_positions: int = 4096
     rope_theta: float = 100_000.0
     rms_norm_eps: float = 1e-5
@@ -97,10 +106,47 @@ def rotary_table(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
+def causal_bias(segments: Tensor, hidden_from: Tensor, hidden_until: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each token must not see, as numbers to add to the attention scores: 0 or minus infinity.
+
+    segments                   [sequences, tokens] the sample each token belongs to; samples do not see each other
+    hidden_from, hidden_until  [sequences, tokens] the span of earlier tokens that it does not see, empty for most
+    returns                    [sequences, 1, tokens, tokens]
+    """
+    length = segments.shape[1]
+    at = torch.arange(length, device=segments.device)
+    seen = (at <= at[:, None]) & (segments[:, :, None] == segments[:, None, :])
+    seen = seen & ~((at >= hidden_from[:, :, None]) & (at < hidden_until[:, :, None]))
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))[:, None]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Causal attention of q [sequences, heads, tokens, size] to k and v [sequences, kv heads, tokens, size].
+
+    On a processor by blocks of queries, each against the keys up to its end: the scores of a block stay in the
+    processor's cache, which halves the time of torch's own kernel (8,192 tokens in rows of 512, forward and backward:
+    52 ms against 118 ms on two cores).
+    """
+    num_sequences, heads, length, size = q.shape
+    kv_heads = k.shape[1]
+    if q.is_cuda:
+        k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    blocks = []
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        block = q[:, :, start:end].reshape(num_sequences, kv_heads, -1, size)
+        scores = (block @ k[:, :, :end].transpose(-1, -2)).view(num_sequences, kv_heads, -1, end - start, end)
+        seen = torch.softmax(scores * size**-0.5 + bias[:, :, None, start:end, :end], dim=-1)
+        mixed = seen.view(num_sequences, kv_heads, -1, end) @ v[:, :, :end]
+        blocks.append(mixed.view(num_sequences, heads, end - start, size))
+    return torch.cat(blocks, dim=2)
+
+
 def hidden_states(
-    shape: Shape, parameters: Parameters, ids: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype
+    shape: Shape, parameters: Parameters, ids: Tensor, bias: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """[sequences, tokens] ids to [sequences, tokens, hidden], normed for the output head."""
+    """[sequences, tokens] ids to [sequences, tokens, hidden], normed for the output head; `bias` by `causal_bias`."""
     weight = {name: tensor.to(dtype) for name, tensor in parameters.items()}
     cos, sin = cos.to(dtype), sin.to(dtype)
     num_sequences, length = ids.shape
@@ -123,8 +169,7 @@ def hidden_states(
         joint = torch.cat([weight[f"{at}self_attn.{p}_proj.weight"] for p in "qkv"])
         q, k, v = torch.split(F.linear(h, joint), [heads * size, kv_heads * size, kv_heads * size], dim=-1)
         q, k, v = turn(split_heads(q)), turn(split_heads(k)), split_heads(v)
-        k, v = (t.repeat_interleave(heads // kv_heads, dim=1) for t in (k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = attention(q, k, v, bias)
         x = x + F.linear(mixed.transpose(1, 2).flatten(2), weight[at + "self_attn.o_proj.weight"])
         h = norm(x, at + "post_attention_layernorm.weight")
         joint = torch.cat([weight[at + "mlp.gate_proj.weight"], weight[at + "mlp.up_proj.weight"]])
@@ -138,18 +183,79 @@ def logits(parameters: Parameters, hidden: Tensor) -> Tensor:
     return F.linear(hidden, parameters["model.embed_tokens.weight"].to(hidden.dtype)).float()
 
 
-def loss(
-    shape: Shape,
-    parameters: Parameters,
-    ids: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    dtype: torch.dtype,
-) -> Tensor:
-    """Weighted mean cross-entropy in nats."""
-    hidden = hidden_states(shape, parameters, ids, cos, sin, dtype)
-    each = F.cross_entropy(logits(parameters, hidden).flatten(0, 1), targets.flatten(), reduction="none")
-    flat = weights.flatten()
-    return (each * flat).sum() / flat.sum()
+class _HeadLoss(torch.autograd.Function):
+    """Cross-entropy of the output head, a chunk of tokens at a time, with its gradient made on the way.
+
+    Scores for every token and every entry of the vocabulary would be hundreds of megabytes, written and read several
+    times; a chunk's scores are used up while they are in the processor's cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        importance: Tensor,
+        chunk: int,
+        chunk_errors: ChunkErrors,
+    ) -> Tensor:
+        hidden_grad, weight_grad = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
+        total = torch.zeros((), device=hidden.device)
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            loss, errors = chunk_errors(hidden[part] @ weight.T, targets[part], importance[part])
+            total += loss
+            torch.mm(errors, weight, out=hidden_grad[part])
+            weight_grad += errors.T @ hidden[part]
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return hidden_grad * grad, (weight_grad * grad).to(hidden_grad.dtype), None, None, None, None
+
+
+def chunk_errors(scores: Tensor, targets: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted loss of some tokens, and its gradient to their scores."""
+    wide = scores.float()
+    logarithm = wide.logsumexp(-1, keepdim=True)
+    loss = ((logarithm - wide.gather(1, targets[:, None])).squeeze(1) * importance).sum()
+    errors = (wide - logarithm).exp() * importance[:, None]
+    at = torch.arange(wide.shape[1], device=wide.device)
+    errors = errors - torch.where(at == targets[:, None], importance[:, None], 0.0)
+    return loss, errors.to(scores.dtype)
+
+
+class Network:
+    """The functions above for one shape, compiled for each length that they see."""
+
+    def __init__(self, shape: Shape, dtype: torch.dtype, *, compiled: bool) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._hidden_states: Callable[..., Tensor] = hidden_states
+        self._errors: ChunkErrors = chunk_errors
+        if compiled:
+            self._hidden_states = torch.compile(hidden_states, dynamic=False)
+            self._errors = torch.compile(chunk_errors, dynamic=False)
+        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def hidden(
+        self, parameters: Parameters, ids: Tensor, segments: Tensor, hidden_from: Tensor, hidden_until: Tensor
+    ) -> Tensor:
+        """What the output head sees, [sequences, tokens, hidden]; the fields of `data.Batch`."""
+        length = ids.shape[1]
+        if length not in self._tables:
+            cos, sin = rotary_table(self.shape, length)
+            self._tables[length] = cos.to(ids.device), sin.to(ids.device)
+        bias = causal_bias(segments, hidden_from, hidden_until, self.dtype)
+        return self._hidden_states(self.shape, parameters, ids, bias, *self._tables[length], self.dtype)
+
+    def loss(self, parameters: Parameters, ids: Tensor, targets: Tensor, weights: Tensor, *masks: Tensor) -> Tensor:
+        """Weighted mean cross-entropy in nats."""
+        hidden = self.hidden(parameters, ids, *masks)
+        weight = parameters["model.embed_tokens.weight"].to(hidden.dtype)
+        share = (weights / weights.sum()).flatten()
+        chunk = CHUNK if hidden.device.type == "cpu" else 16 * CHUNK
+        apply: Callable[..., Tensor] = _HeadLoss.apply
+        return apply(hidden.flatten(0, 1), weight, targets.flatten(), share, chunk, self._errors)

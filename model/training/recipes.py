@@ -20,9 +20,8 @@ class Recipe:
     shape: Shape
     tokens: int
     tokens_per_step: int
-    length: int
-    final_length: int
-    final_share: float
+    tokens_per_pass: int
+    lengths: tuple[tuple[float, int], ...]
     learning_rate: float
     embedding_rate: float
     warmup_steps: int
@@ -31,6 +30,13 @@ class Recipe:
     checkpoint_minutes: float
     dtype: str = "bfloat16"
     compile: bool = False
+    device: str = "cpu"
+    workers: int = 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of a run of `tokens`."""
+        return -(-self.tokens // self.tokens_per_step)
 
     def rate(self, progress: float, step: int) -> float:
         """The factor of the learning rates: a linear rise, a plateau, a linear fall (warm-up, stable, decay)."""
@@ -39,7 +45,8 @@ class Recipe:
         return rise * max(0.02, fall)
 
     def length_at(self, progress: float) -> int:
-        return self.length if progress < 1.0 - self.final_share else self.final_length
+        """Tokens of a sequence at this part of the run: short ones first, they are cheaper and have more middles."""
+        return next(length for until, length in self.lengths if progress < until or until >= 1.0)
 
 
 def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
@@ -48,4 +55,5 @@ def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
     if name not in tables:
         raise ModelError(f"There is no recipe '{name}'; choose one of: {', '.join(sorted(tables))}.")
     table = dict(tables[name])
-    return Recipe(name=name, shape=Shape(**table.pop("shape")), **table)
+    lengths = tuple((float(until), int(length)) for until, length in table.pop("lengths"))
+    return Recipe(name=name, shape=Shape(**table.pop("shape")), lengths=lengths, **table)

@@ -16,8 +16,8 @@ from model.engine import ModelError
 
 END = "<|endoftext|>"
 PREFIX, SUFFIX, MIDDLE, PAD = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>"
-FILE, REPOSITORY = "<|file_sep|>", "<|repo_name|>"
-SPECIAL = (END, PREFIX, SUFFIX, MIDDLE, PAD, FILE, REPOSITORY)
+FILE, PATH = "<|file_sep|>", "<|path|>"
+SPECIAL = (END, PREFIX, SUFFIX, MIDDLE, PAD, FILE, PATH)
 
 SPLIT = (
     r"\r?\n[ \t]*"  # a line's end with the next line's indentation

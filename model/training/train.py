@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from model.engine import ModelError
 from model.training import network
-from model.training.data import Sampler
+from model.training.data import STALE_SHARE, Batch, Sampler
 from model.training.recipes import Recipe
+from model.training.shards import TokenFiles
 
 STATE = "state.pt"
 
@@ -44,7 +45,7 @@ class Progress:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
-Validate = Callable[[network.Parameters], dict[str, Any]]
+Validate = Callable[[network.Network, network.Parameters], dict[str, Any]]
 Report = Callable[[Progress], None]
 ReportValidation = Callable[[Progress, dict[str, Any]], None]
 
@@ -55,25 +56,28 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        texts: list[str],
+        files: TokenFiles,
         tokenizer: Tokenizer,
         folder: Path,
         *,
         minutes: float | None = None,
         seed: int = 0,
+        stale_share: float = STALE_SHARE,
+        device: str | None = None,
     ) -> None:
         if tokenizer.get_vocab_size() > recipe.shape.vocab_size:
             raise ModelError("The work folder's tokenizer has more entries than the recipe; use another work folder.")
         self.recipe, self.folder, self.minutes = recipe, folder, minutes
         self.progress = Progress()
-        self.parameters = network.new_parameters(recipe.shape, seed)
-        self._sampler = Sampler(texts, tokenizer, seed)
+        self._device = _usable(device or recipe.device)
+        self.parameters = {
+            name: tensor.detach().to(self._device).requires_grad_()
+            for name, tensor in network.new_parameters(recipe.shape, seed).items()
+        }
+        self._sampler = Sampler(files, tokenizer, seed, stale_share=stale_share)
         self._optimizers = _optimizers(recipe, self.parameters)
         self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.dtype]
-        self._loss: Callable[..., Tensor] = (
-            torch.compile(network.loss, dynamic=False) if _compiles(recipe) else network.loss
-        )
-        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+        self._network = network.Network(recipe.shape, self._dtype, compiled=_compiles(recipe))
         if (folder / STATE).is_file():
             self._load()
 
@@ -85,38 +89,53 @@ class Trainer:
         max_steps: int | None = None,
     ) -> None:
         """Train to the end of the budget or for `max_steps`; the checkpoint is saved however this ends."""
-        last_saved, first_step = self.progress.seconds, self.progress.step
+        now = self.progress
+        last_saved, first_step = now.seconds, now.step
+        started = time.monotonic()
         try:
-            while self.progress.fraction < 1.0 and (max_steps is None or self.progress.step - first_step < max_steps):
-                self._step()
-                report(self.progress)
-                if self.progress.seconds - last_saved > 60 * self.recipe.checkpoint_minutes:
-                    last_saved = self.progress.seconds
+            for batch in self._batches():
+                self._step(batch)
+                now.seconds += time.monotonic() - started
+                now.fraction = now.seconds / (60 * self.minutes) if self.minutes else now.tokens / self.recipe.tokens
+                report(now)
+                if now.seconds - last_saved > 60 * self.recipe.checkpoint_minutes:
+                    last_saved = now.seconds
                     self.save()
                     if validate is not None:
-                        report_validation(self.progress, validate(self.parameters))
+                        report_validation(now, validate(self._network, self.parameters))
+                if max_steps is not None and now.step - first_step >= max_steps:
+                    break
+                started = time.monotonic()
         finally:
             self.save()
         if validate is not None:
-            report_validation(self.progress, validate(self.parameters))
+            report_validation(now, validate(self._network, self.parameters))
 
-    def _step(self) -> None:
-        started = time.monotonic()
+    def _batches(self) -> Iterator[Batch]:
+        """The batches from the present step to the end of the budget, made by other processes if the recipe says so.
+
+        With a budget of minutes nobody knows ahead how long the sequences of a later step will be.
+        """
+        if self.minutes is None and self.recipe.workers:
+            yield from DataLoader(
+                _Steps(self.recipe, self._sampler, self.progress.step),
+                batch_size=None,
+                num_workers=self.recipe.workers,
+                multiprocessing_context="fork",
+            )
+            return
+        while self.progress.fraction < 1.0:
+            yield _batch(self.recipe, self._sampler, self.progress.step, self.progress.fraction)
+
+    def _step(self, batch: Batch) -> None:
         recipe, now = self.recipe, self.progress
-        length = recipe.length_at(now.fraction)
-        batch = self._sampler.batch(now.step, max(1, recipe.tokens_per_step // length), length)
-        if length not in self._tables:
-            self._tables[length] = network.rotary_table(recipe.shape, length)
-        factor = recipe.rate(now.fraction, now.step)
-        loss = self._loss(
-            recipe.shape,
-            self.parameters,
-            *(torch.from_numpy(part.copy()) for part in (batch.ids, batch.targets, batch.weights)),
-            *self._tables[length],
-            self._dtype,
-        )
-        torch.autograd.backward(loss)
+        length = batch.ids.shape[1]
+        loss = 0.0
+        for part in batch.parts(max(1, recipe.tokens_per_pass // length)):
+            share = float(part.weights.sum() / batch.weights.sum())
+            loss += self._forward_backward(part, share)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        factor = recipe.rate(now.fraction, now.step)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
@@ -124,9 +143,14 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         now.step += 1
         now.tokens += batch.ids.size
-        now.seconds += time.monotonic() - started
-        now.loss = loss.item() if now.step == 1 else 0.9 * now.loss + 0.1 * loss.item()
-        now.fraction = now.seconds / (60 * self.minutes) if self.minutes else now.tokens / recipe.tokens
+        now.loss = loss if now.step == 1 else 0.98 * now.loss + 0.02 * loss
+
+    def _forward_backward(self, batch: Batch, share: float) -> float:
+        """Add the gradient of a part of the batch, which is `share` of it; returns its part of the loss."""
+        ids, targets, weights, *masks = (torch.from_numpy(part).to(self._device) for part in batch.fields())
+        loss = self._network.loss(self.parameters, ids, targets, weights, *masks) * share
+        torch.autograd.backward(loss)
+        return loss.item()
 
     def save(self) -> None:
         """Write the checkpoint; a crash meanwhile leaves the old one."""
@@ -155,13 +179,40 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
+class _Steps(Dataset[Batch]):
+    """The batches of a run on a budget of tokens, by number."""
+
+    def __init__(self, recipe: Recipe, sampler: Sampler, first: int) -> None:
+        self._recipe, self._sampler, self._first = recipe, sampler, first
+
+    def __len__(self) -> int:
+        return max(0, self._recipe.num_steps - self._first)
+
+    def __getitem__(self, index: int) -> Batch:
+        step = self._first + index
+        return _batch(self._recipe, self._sampler, step, step * self._recipe.tokens_per_step / self._recipe.tokens)
+
+
+def _batch(recipe: Recipe, sampler: Sampler, step: int, fraction: float) -> Batch:
+    length = recipe.length_at(fraction)
+    return sampler.batch(step, max(1, recipe.tokens_per_step // length), length)
+
+
+def _usable(device: str) -> str:
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ModelError(
+            "This recipe wants a GPU and torch finds none; choose --recipe cpu, or try it with --device cpu."
+        )
+    return device
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """The checkpoint of a work folder; raises `ModelError` when there is none or it cannot be read."""
     path = folder / STATE
     if not path.is_file():
         raise ModelError(f"{folder} has no training checkpoint; run `keyturn model train` first.")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds, all of them about the file
         raise ModelError(f"{path} cannot be read ({type(error).__name__}); delete it and train again.") from error
     return state

@@ -1,45 +1,41 @@
-"""Measures a run at its checkpoints, with the training forward pass and on fewer carets than the evaluation."""
+"""Watches a run: the loss on the held-out packages, on batches like those of the training."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from model.engine import ModelError
 from model.training import network
-from model.training.corpus import held_out_files
-from model.training.data import Sampler
-from model.training.evaluate import draw_carets, line_end_tokens, score
-from model.training.recipes import Recipe
-from model.training.tokenizer import load_tokenizer
+from model.training.data import MIDDLE_WEIGHT, Batch, Sampler
 from model.training.train import Validate
 
-NUM_CARETS = 100
-VALIDATION_SEED = 7
-"""Other carets than the evaluation's, so that nothing is ever tuned on those."""
+NUM_BATCHES = 8
+SEED = 7
 
 
-def make_validation(recipe: Recipe, work: Path) -> Validate | None:
-    """A function from weights to figures; None where no held-out package is installed."""
-    try:
-        carets = draw_carets(held_out_files(), NUM_CARETS, VALIDATION_SEED)
-    except ModelError:
-        return None
-    tokenizer = load_tokenizer(work)
-    sampler, line_ends = Sampler([], tokenizer), line_end_tokens(tokenizer)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[recipe.dtype]
-    shape = recipe.shape
+def make_validation(sampler: Sampler, length: int = 512, num_sequences: int = 8) -> Validate:
+    """A function from weights to mean losses in nats a token: of everything, and of middles only."""
+    batches = [sampler.batch(step, num_sequences, length) for step in range(NUM_BATCHES)]
 
-    def validate(parameters: network.Parameters) -> dict[str, Any]:
-        def logits(ids: list[int], count: int) -> Tensor:
-            table = network.rotary_table(shape, len(ids))
-            with torch.no_grad():
-                hidden = network.hidden_states(shape, parameters, torch.tensor([ids]), *table, dtype)
-                return network.logits(parameters, hidden[0, -count:])
-
-        return score(carets, sampler, logits, line_ends)
+    def validate(net: network.Network, parameters: network.Parameters) -> dict[str, Any]:
+        found = {}
+        for name, least in (("loss", 0.0), ("middle_loss", MIDDLE_WEIGHT - 0.5)):
+            losses = [_loss(net, parameters, batch, least) for batch in batches]
+            total, count = (sum(column) for column in zip(*losses, strict=True))
+            found[name] = round(total / count, 4)
+        return found
 
     return validate
+
+
+def _loss(net: network.Network, parameters: network.Parameters, batch: Batch, least: float) -> tuple[float, float]:
+    """The summed loss of the targets whose weight is more than `least`, and their number."""
+    device = next(iter(parameters.values())).device
+    ids, targets, weights, *masks = (torch.from_numpy(field).to(device) for field in batch.fields())
+    counted = (weights > least).float()
+    count = float(counted.sum())
+    if not count:
+        return 0.0, 0.0
+    with torch.no_grad():
+        return float(net.loss(parameters, ids, targets, counted, *masks)) * count, count

@@ -21,7 +21,7 @@ from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
 from model.embedded.rope import inverse_frequencies
 from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
-from model.prompt import Layout, Prompt
+from model.prompt import LEAD, MAX_LEAD, Layout, Prompt
 from model.reuse import plan_reuse
 from model.snapshot import Snapshot
 from tests.model.oracle import OracleCache
@@ -220,7 +220,7 @@ def put_in(cache: KVCache, prompt: Prompt, place: int, count: int) -> None:
     ids = np.concatenate((prompt.ids[:place], np.full(count, 5, dtype=np.int32), prompt.ids[place:]))
     foreign = np.full(count, -1, dtype=np.int64)
     serials = np.concatenate((prompt.serials[:place], foreign, prompt.serials[place:]))
-    edited = Prompt(ids, serials, prompt.caret + count, prompt.end_ids)
+    edited = Prompt(ids, serials, prompt.anchor + count, prompt.end_ids)
     held = cache.length
     plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, edited, "pie")
     cache.splice(plan, edited)
@@ -235,24 +235,37 @@ def editor(llama: Path) -> Iterator[Editor]:
 
 
 def test_typing_encodes_what_was_typed(editor: Editor) -> None:
-    """A keystroke costs the typed token and the markers; everything else is kept or turned."""
+    """A keystroke costs the typed token; everything else is kept where it is, and nothing gets stale."""
     first = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
     assert first.encoded == first.prompt
-    editor.apply(Edit(editor.caret, editor.caret, b"\n"))
-    editor.caret += 1
-    second = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
-    assert second.encoded <= 6
-    assert second.turned > 0
-    assert second.kept + second.turned + second.encoded == second.prompt
+    for typed in b"\nif x":
+        editor.apply(Edit(editor.caret, editor.caret, bytes((typed,))))
+        editor.caret += 1
+        second = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+        assert second.encoded <= 3
+        assert second.turned == second.stale == 0
+        assert second.kept + second.encoded == second.prompt
 
 
-def test_an_edit_far_above_encodes_itself_only(editor: Editor) -> None:
+def test_an_edit_far_above_encodes_itself_and_the_lead_only(editor: Editor) -> None:
     editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
     editor.apply(Edit(4, 7, b"subtract_all"))
     editor.caret += 9
     counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
-    assert counts.encoded <= 20
+    assert counts.encoded <= LEAD + 20
     assert counts.stale > counts.prompt // 2
+
+
+def test_a_new_anchor_turns_the_suffix(editor: Editor) -> None:
+    """The suffix moves behind the lines that have left the lead, without having seen them."""
+    editor.caret = len(editor.text.data) // 2
+    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
+    typed = b"    total = total + 1\n" * (MAX_LEAD // 4)
+    editor.apply(Edit(editor.caret, editor.caret, typed))
+    editor.caret += len(typed)
+    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    assert counts.turned == counts.stale > 50
+    assert (editor.encode("exact") - fresh_logits(editor)).abs().max() < TOLERANCE
 
 
 def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
@@ -437,7 +450,7 @@ def test_refresh_starts_near_the_caret_and_gives_way(editor: Editor) -> None:
     assert np.array_equal(before, cache.stale)
     assert editor.engine.refresh("file") is True
     renewed = np.flatnonzero(before & ~cache.stale)
-    assert np.abs(renewed - cache.caret).max() <= 64
+    assert np.abs(renewed - cache.anchor).max() <= 64
 
 
 def test_unknown_documents_are_no_error(editor: Editor) -> None:

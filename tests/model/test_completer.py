@@ -99,8 +99,10 @@ def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) ->
         known = completer._known["a"].tokens
         known.check_integrity()
         assert known.data == text.data
-        body = [int(i) for i in prompt.ids if tokens.token_bytes(int(i))]
-        assert b"".join(tokens.token_bytes(i) for i in body) == text.data
+        head, rest = np.split(prompt.ids, [prompt.anchor])
+        after, lead = np.split(rest, [int(np.flatnonzero(rest == tokens.special_id("<|fim_middle|>"))[0])])
+        body = np.concatenate((head, lead, after))
+        assert b"".join(tokens.token_bytes(int(i)) for i in body) == text.data
 
 
 def test_a_caret_outside_the_text_is_at_its_end(load: Load) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ast_tools.text import Edit
-from model.prompt import Layout, Window
+from model.prompt import LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
 from model.tokenizer import ByteTokenizer, HubTokenizer
 from model.tokens import NO_SERIAL, TokenizedText
 from tests.model.tiny import raw_tokenizer, tokenizer
@@ -44,18 +44,22 @@ def test_layout(family: str) -> None:
     assert layout.name == name
     text = b"x = 1\ny = (x)\n"
     before, after = TokenizedText.of(tokens, text).split(8)
-    prompt = layout.prompt(before, after)
-    tail = list(tokens.encode(text[8:]).ids) if suffix else []
-    assert list(prompt.ids) == [
-        *special(tokens, prefix),
-        *tokens.encode(text[:8]).ids,
-        *special(tokens, suffix),
-        *tail,
-        *special(tokens, middle),
-    ]
-    assert prompt.caret == len(prefix) + len(before)
-    assert len(prompt.serials) == len(prompt.ids)
-    assert all(prompt.serials[i] == NO_SERIAL for i in [0, prompt.caret, len(prompt) - 1] if suffix)
+    for lead in (0, 2):
+        prompt = layout.prompt(before, after, lead)
+        behind = lead if suffix else 0
+        head = list(tokens.encode(text[:8]).ids)
+        assert list(prompt.ids) == [
+            *special(tokens, prefix),
+            *head[: len(head) - behind],
+            *special(tokens, suffix),
+            *(tokens.encode(text[8:]).ids if suffix else []),
+            *special(tokens, middle),
+            *head[len(head) - behind :],
+        ]
+        assert prompt.anchor == len(prefix) + len(before) - behind
+        assert len(prompt.serials) == len(prompt.ids)
+        nobodys = [0, prompt.anchor, *range(len(prompt) - 1 - behind, len(prompt))] if suffix else []
+        assert all(prompt.serials[i] == NO_SERIAL for i in nobodys)
 
 
 @pytest.mark.parametrize("family", [name for name in FORMATS if name != "gpt2"])
@@ -90,8 +94,8 @@ def test_a_long_file_keeps_what_is_around_the_caret() -> None:
 
 def test_unused_room_on_one_side_goes_to_the_other() -> None:
     text = b"y\n" * 1000
-    assert window_of(text, 0, 400)[1:] == (0, 400)
-    assert window_of(text, 100, 400)[1:] == (100, 300)
+    assert window_of(text, 0, 400)[1:] == (0, 400 - 400 % SUFFIX_STEP)
+    assert window_of(text, 100, 400)[1:] == (100, 300 - 300 % SUFFIX_STEP)
     assert window_of(text, 2000, 400)[2] == 0
 
 
@@ -134,6 +138,48 @@ def test_the_window_moves_when_the_caret_has_gone_far() -> None:
         firsts.append(int(cut.serials[0]))
         assert 450 <= len(cut) <= 600
     assert len(set(firsts)) == 3
+
+
+@pytest.mark.parametrize("family", ["ours", "qwen", "deepseek", "sentencepiece"])
+def test_the_lead_starts_at_a_line(family: str) -> None:
+    """Whichever token of a family holds the newline."""
+    tokens = tokenizer(family)
+    text = b"".join(b"if a%d:\n    b = %d\n" % (i, i) for i in range(60))
+    for caret in (len(text), len(text) - 3, len(text) // 2):
+        before, _ = TokenizedText.of(tokens, text).split(caret)
+        lead = Window().lead(tokens, before)
+        assert LEAD // 2 < lead <= LEAD
+        written = b"".join(tokens.token_bytes(int(i)) for i in before.ids)
+        inside = b"".join(tokens.token_bytes(int(i)) for i in before.ids[len(before) - lead :])
+        assert written.endswith(inside)
+        assert inside.startswith(b"\n") or written.removesuffix(inside).endswith(b"\n")
+
+
+def test_the_anchor_stays_while_one_types_and_then_moves_on() -> None:
+    """No lead is longer than its limit, and it starts anew far less often than once a keystroke."""
+    tokens = TokenizedText.of(ByteTokenizer(), b"a line of code\n" * 40)
+    window, caret = Window(), 300
+    anchors = []
+    for step in range(400):
+        before, _ = tokens.split(caret)
+        lead = window.lead(tokens.tokenizer, before)
+        assert 0 < lead <= MAX_LEAD
+        anchors.append(int(before.serials[len(before) - lead]))
+        tokens, caret = tokens.apply([Edit(caret, caret, b"\n" if step % 9 == 0 else b"k")]), caret + 1
+    assert len(set(anchors)) <= 400 / (MAX_LEAD - LEAD) + 1
+
+
+def test_the_anchor_follows_the_caret_upwards() -> None:
+    tokens = TokenizedText.of(ByteTokenizer(), b"a line of code\n" * 40)
+    window = Window()
+    for caret in (500, 470, 440, 300, 16, 3, 0):
+        before, _ = tokens.split(caret)
+        assert min(caret, 1) <= window.lead(tokens.tokenizer, before) <= min(MAX_LEAD, caret)
+
+
+def test_a_line_longer_than_the_lead_is_cut() -> None:
+    before, _ = TokenizedText.of(ByteTokenizer(), b"x = 1\n" + b"y" * 1000).split(900)
+    assert Window().lead(ByteTokenizer(), before) == LEAD
 
 
 def test_markers_in_the_file_are_text() -> None:

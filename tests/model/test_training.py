@@ -7,24 +7,26 @@ import json
 import random
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.engine import ModelError
 from model.tokenizer import HubTokenizer
-from model.training import cli, corpus, network
-from model.training.data import MAX_MIDDLE, Sampler, caret_in, cut, vary
-from model.training.evaluate import draw_carets, evaluate, line_end_tokens, score
+from model.training import cli, corpus, network, pieces, shards
+from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import export
 from model.training.recipes import Recipe, load_recipe
 from model.training.tokenizer import END, MIDDLE, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, train_tokenizer
 from model.training.train import STATE, Trainer
+from model.training.validation import make_validation
 
 PIECE = '''\
 import os
@@ -43,6 +45,8 @@ class Greeter{n}:
 '''
 TEXTS = ["\n\n".join(PIECE.format(n=10 * i + j) for j in range(8)) for i in range(6)]
 
+HELD_OUT = [corpus.CorpusFile("click", "click/greeter.py", PIECE.format(n=99))]
+
 SHAPE = network.Shape(
     vocab_size=400, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8, intermediate_size=48
 )
@@ -51,9 +55,8 @@ TOY = Recipe(
     shape=SHAPE,
     tokens=6 * 256,
     tokens_per_step=256,
-    length=128,
-    final_length=256,
-    final_share=0.4,
+    tokens_per_pass=128,
+    lengths=((0.6, 128), (1.0, 256)),
     learning_rate=0.01,
     embedding_rate=0.01,
     warmup_steps=2,
@@ -61,6 +64,16 @@ TOY = Recipe(
     weight_decay=0.1,
     checkpoint_minutes=60,
 )
+
+
+RESULT = {
+    "carets": 2000,
+    "seed": 20,
+    "packages": ["click", "rich"],
+    "machine": {"processor": "a processor", "cores": 2, "torch": "2.13.0", "commit": "abc"},
+    "results": {"context 2048": {"exact_match": 12.5, "bits_per_byte": 1.23456}, "copy": {"exact_match": 3.0}},
+    "by_kind": {"line start": {"carets": 1000, "exact_match": 5.0}},
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,18 +92,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, text in enumerate(TEXTS):
         (sources / f"module_{i}.py").write_text(text, encoding="utf-8")
     corpus.build([corpus.folder_source(sources)], [], folder)
-    texts = [file.text for file in corpus.load(folder)]
-    save_tokenizer(train_tokenizer(texts, SHAPE.vocab_size), folder, SHAPE.max_positions)
+    files = corpus.load(folder)
+    save_tokenizer(train_tokenizer((file.text for file in files), SHAPE.vocab_size), folder, SHAPE.max_positions)
+    shards.write_shards(files, HELD_OUT, load_tokenizer(folder), folder, lambda message: None)
     return folder
 
 
 @pytest.fixture(scope="module")
 def sampler(work: Path) -> Sampler:
-    return Sampler(TEXTS, load_tokenizer(work))
+    return Sampler(shards.read_shards(work), load_tokenizer(work))
 
 
 def trainer(work: Path, folder: Path, **fields: Any) -> Trainer:
-    return Trainer(replace(TOY, **fields), TEXTS, load_tokenizer(work), folder)
+    return Trainer(replace(TOY, **fields), shards.read_shards(work), load_tokenizer(work), folder)
 
 
 # The corpus
@@ -155,8 +169,9 @@ def test_unfit_files_stay_out(tmp_path: Path, name: str, text: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     source = corpus.folder_source(tmp_path / "sources")
-    seen = corpus.distinctive_lines(TEXTS[1])
-    assert list(corpus.select(source, set(), seen, random.Random(0))) == []
+    known = corpus.KnownFiles([])
+    assert known.admit(TEXTS[1])
+    assert list(corpus.select(source, known, random.Random(0))) == []
 
 
 @pytest.mark.parametrize(
@@ -177,6 +192,55 @@ def test_licences(licence: str, permissive: bool) -> None:
 def test_the_manifest_counts_what_the_corpus_holds(work: Path) -> None:
     [entry] = corpus.load_manifest(work)
     assert (entry.files, entry.bytes) == (len(TEXTS), sum(len(text.encode()) for text in TEXTS))
+
+
+def wheel(folder: Path, name: str, licence: str, files: dict[str, str]) -> None:
+    """A wheel as an index serves it."""
+    about = f"{name}-1.0.dist-info"
+    files = {
+        **files,
+        f"{about}/METADATA": f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\nLicense-Expression: {licence}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in [*files, f"{about}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+        for path, text in {**files, f"{about}/RECORD": record}.items():
+            archive.writestr(path, text)
+
+
+def test_packages_are_fetched_once_and_read_from_their_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By pip itself, here from a folder instead of an index."""
+    index, names = tmp_path / "index", tmp_path / "names.txt"
+    index.mkdir()
+    wheel(index, "greeter_one", "MIT", {"greeter/__init__.py": TEXTS[0], "greeter/_vendor/rich.py": TEXTS[1]})
+    wheel(index, "closed", "LicenseRef-Proprietary", {"closed.py": TEXTS[2]})
+    names.write_text("# two\ngreeter-one==1.0\nclosed==1.0\n")
+    monkeypatch.setattr(corpus, "PACKAGES", names)
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(index))):
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    sources = corpus.fetched_sources(tmp_path / "wheels", said.append)
+    assert [source.package for source in sources] == ["greeter_one"]
+    corpus.build(sources, [], tmp_path / "work")
+    assert [(file.path, file.text) for file in corpus.load(tmp_path / "work")] == [("greeter/__init__.py", TEXTS[0])]
+
+    assert len(said) == 2
+    corpus.fetched_sources(tmp_path / "wheels", said.append)
+    assert len(said) == 2
+    names.write_text("missing==1.0\n")
+    with pytest.raises(ModelError, match=r"pip cannot fetch missing==1\.0"):
+        corpus.fetched_sources(tmp_path / "wheels", said.append)
+
+
+def test_the_lists_of_packages_keep_to_the_rules() -> None:
+    """At most sixty by name, none of them held out; every held-out package has its version."""
+    named, held_out = (
+        [line for line in path.read_text().splitlines() if "==" in line]
+        for path in (corpus.PACKAGES, corpus.HELD_OUT_PACKAGES)
+    )
+    assert len(named) == len(set(named)) <= 60
+    assert not {name.split("==")[0] for name in named} & corpus.HELD_OUT_NAMES
+    assert [name.split("==")[0] for name in held_out] == sorted(corpus.HELD_OUT)
 
 
 # The tokenizer
@@ -200,63 +264,137 @@ def test_any_text_survives_the_tokenizer(work: Path, text: str) -> None:
     assert tokenizer.token_to_id(MIDDLE) not in ids
 
 
-# The samples
+# The shards and the samples
 
 
+def test_shards_hold_the_files(work: Path) -> None:
+    """Tokens, names and syntax nodes; a shard that is damaged is refused in a sentence."""
+    tokenizer = load_tokenizer(work)
+    files = corpus.load(work)
+    found = shards.read_shards(work)
+    assert len(found) == len(files)
+    ends = [0, *found.token_ends.tolist()]
+    for file, start, end in zip(files, ends, ends[1:], strict=False):
+        text = shards.vary(file.text, random.Random(file.path))
+        assert found.tokens[start:end].tolist() == tokenizer.encode(text, add_special_tokens=False).ids
+    last = found.nodes[int(found.node_ends[-2]) :].tolist()
+    data = shards.vary(files[-1].text, random.Random(files[-1].path)).encode()
+    assert last
+    assert all(data[start:end].strip() == data[start:end] for start, end in last)
+
+
+def test_a_damaged_shard_is_refused(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "shard-00.npz.xz").write_bytes((work / "shard-00.npz.xz").read_bytes()[:-40])
+    with pytest.raises(ModelError, match="delete the shards"):
+        shards.read_shards(tmp_path)
+    with pytest.raises(ModelError, match="has no shards"):
+        shards.read_shards(work.parent / "nowhere")
+
+
+def test_several_shards_are_one(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_TEXT", len(TEXTS[0]) * 2)
+    shards.write_shards(corpus.load(work), [], load_tokenizer(work), tmp_path, lambda message: None)
+    assert len(list(tmp_path.glob("shard-*.npz.xz"))) == 3
+    assert shards.read_held_out(tmp_path) is None
+    one, several = shards.read_shards(work), shards.read_shards(tmp_path)
+    for name, values in vars(one).items():
+        assert np.array_equal(values, vars(several)[name]), name
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("seed", range(40))
-def test_a_sample_decodes_back_to_a_piece_of_its_file(sampler: Sampler, work: Path, seed: int) -> None:
+def test_a_sample_is_a_piece_of_its_file_tokenised_apart(work: Path, seed: int, line_end: str) -> None:
+    """Most tokens of a sample come from the shards; they are those that the three texts alone would have."""
     rng = random.Random(seed)
     tokenizer = load_tokenizer(work)
-    text = vary(TEXTS[seed % len(TEXTS)], rng)
-    room = rng.choice([64, 150, 400, 4000])
-    ids, num_middle = sampler.fill_in_the_middle(text, room, rng)
-    assert len(ids) <= room
-    suffix_at, middle_at = ids.index(tokenizer.token_to_id(SUFFIX)), ids.index(tokenizer.token_to_id(MIDDLE))
-    assert ids[0] == tokenizer.token_to_id(PREFIX)
-    assert ids[-1] == tokenizer.token_to_id(END)
-    assert len(ids) - middle_at - 1 == num_middle
-    # Bytes: a window of tokens may start inside a character.
-    token_bytes = HubTokenizer(tokenizer).token_bytes
-    before, after, middle = (
-        b"".join(map(token_bytes, part))
-        for part in (ids[1:suffix_at], ids[suffix_at + 1 : middle_at], ids[middle_at + 1 : -1])
+    text = f"# größe\n{TEXTS[seed % len(TEXTS)]}".replace("\n", line_end)
+    files = shards.tokenise(
+        [corpus.CorpusFile("p", "p.py", "x = 1\n"), corpus.CorpusFile("p", "q.py", text)], tokenizer
     )
-    assert before + middle + after in text.encode()
+    data = b"".join(map(HubTokenizer(tokenizer).token_bytes, files.tokens[int(files.token_ends[0]) :].tolist()))
+    room = rng.choice([150, 400, 4000])
+    sample = Sampler(files, tokenizer).fill_in_the_middle(1, room, rng)
+    if sample is None:
+        return
+    ids = sample.ids
+    assert len(ids) <= room
+    assert (ids[0], ids[sample.suffix]) == (tokenizer.token_to_id(PREFIX), tokenizer.token_to_id(SUFFIX))
+    assert (ids[sample.middle - 1], ids[-1]) == (tokenizer.token_to_id(MIDDLE), tokenizer.token_to_id(END))
+    parts = ids[1 : sample.suffix], ids[sample.suffix + 1 : sample.middle - 1], ids[sample.middle : -1]
+    # Bytes: a window of tokens may start or end inside a character.
+    before, after, middle = (b"".join(map(HubTokenizer(tokenizer).token_bytes, part)) for part in parts)
+    assert before + middle + after in data
+    if room == 4000:  # nothing was cut off
+        assert before + middle + after == data
+        for part, written in zip(parts, (before, after, middle), strict=True):
+            assert part == tokenizer.encode(written.decode(), add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_cut_lies_inside_the_text_and_is_short(seed: int) -> None:
+def test_a_cut_lies_between_characters_and_most_start_at_a_line(seed: int) -> None:
     rng = random.Random(seed)
     text = TEXTS[0].replace("\n", "\r\n") if seed % 2 else TEXTS[0]
-    start, end = cut(text, rng)
-    assert 0 <= start <= end <= len(text)
-    assert end - start <= 2 * MAX_MIDDLE
+    data = text.encode()
+    start, end = cut(data, np.array([[4, 40], [60, 90]], dtype=np.uint32), rng)
+    assert 0 <= start <= end <= len(data)
+    data[start:end].decode()
+    led = lead(data, start, rng)
+    assert data[led:start].count(b"\n") <= MAX_LEAD + 1
+    assert led == 0 or data[led:].startswith((b"\n", b"\r\n"))
 
 
 @pytest.mark.parametrize("line", ["    return first(second, third)", "x", "", "\t", "    "])
 def test_a_caret_is_never_in_the_indentation(line: str) -> None:
     indent = len(line) - len(line.lstrip())
     for seed in range(30):
-        assert indent <= caret_in(line, indent, len(line), random.Random(seed)) <= len(line)
+        assert indent <= caret_in(line.encode(), 0, len(line), random.Random(seed)) <= len(line)
 
 
 def test_a_batch_depends_on_its_step_only(sampler: Sampler) -> None:
     first, again, other = sampler.batch(3, 2, 128), sampler.batch(3, 2, 128), sampler.batch(4, 2, 128)
-    assert (first.ids == again.ids).all()
-    assert (first.weights == again.weights).all()
+    for mine, theirs in zip(first.fields(), again.fields(), strict=True):
+        assert (mine == theirs).all()
     assert (first.ids != other.ids).any()
 
 
 def test_targets_are_the_next_tokens_and_the_middle_at_a_suffix_marker(sampler: Sampler, work: Path) -> None:
     tokenizer = load_tokenizer(work)
     suffix, middle = tokenizer.token_to_id(SUFFIX), tokenizer.token_to_id(MIDDLE)
-    batch = sampler.batch(3, 4, 512)
-    markers = batch.ids == suffix
+    batch = sampler.batch(3, 8, 512)
+    inside = (batch.segments[:, 1:] == batch.segments[:, :-1]) & (batch.weights[:, :-1] > 0)
+    markers = batch.ids[:, :-1] == suffix
     assert markers.any()
-    assert (batch.ids[:, 1:] == batch.targets[:, :-1])[~markers[:, :-1]].all()
-    for ids, targets in zip(batch.ids, batch.targets, strict=True):
+    assert (batch.ids[:, 1:] == batch.targets[:, :-1])[inside & ~markers].all()
+    for ids, targets, weights in zip(batch.ids, batch.targets, batch.weights, strict=True):
         answers = [int(token) for token in targets[ids == suffix]]
         assert answers == [int(token) for token in targets[ids == middle]]
+        assert (weights[ids == middle] == MIDDLE_WEIGHT).all()
+
+
+def test_suffixes_do_not_see_the_hidden_span_and_samples_do_not_see_each_other(work: Path) -> None:
+    """The mask is that of a cache after an edit: only the suffix is blind, and only to a span of the prefix."""
+    tokenizer = load_tokenizer(work)
+    suffix, middle = tokenizer.token_to_id(SUFFIX), tokenizer.token_to_id(MIDDLE)
+    batch = Sampler(shards.read_shards(work), tokenizer, stale_share=1.0).batch(5, 8, 512)
+    masks = (torch.from_numpy(field) for field in (batch.segments, batch.hidden_from, batch.hidden_until))
+    seen = network.causal_bias(*masks, torch.float32)[:, 0] == 0
+    num_blind = 0
+    for row in range(8):
+        ids, segments = batch.ids[row], batch.segments[row]
+        for i in range(len(ids)):
+            expected = (segments == segments[i]) & (np.arange(len(ids)) <= i)
+            span = slice(int(batch.hidden_from[row, i]), int(batch.hidden_until[row, i]))
+            expected[span] = False
+            assert np.array_equal(seen[row, i].numpy(), expected)
+            if span.stop > span.start:
+                num_blind += 1
+                own = np.flatnonzero(segments == segments[i])
+                at, end = (int(own[ids[own] == marker][0]) for marker in (suffix, middle))
+                assert own[0] < span.start < span.stop <= at < i < end
+                assert span.stop - span.start <= MAX_HIDDEN
+    assert num_blind > 100
+    fresh = Sampler(shards.read_shards(work), tokenizer, stale_share=0.0).batch(5, 8, 512)
+    assert not fresh.hidden_until.any()
 
 
 # Training and export
@@ -295,54 +433,99 @@ def test_our_forward_pass_is_that_of_transformers(work: Path, tmp_path: Path) ->
     made.run(max_steps=2)
     for name in ("tokenizer.json", "manifest.json"):
         (tmp_path / "work" / name).write_bytes((work / name).read_bytes())
-    export(tmp_path / "work", tmp_path / "model", lambda folder: f"# {folder.is_dir()}\n")
+    export(tmp_path / "work", tmp_path / "model", "# card\n")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     ids = torch.randint(0, SHAPE.vocab_size, (2, 50), generator=torch.Generator().manual_seed(1))
     weights = {name: tensor.detach().to(torch.bfloat16).float() for name, tensor in made.parameters.items()}
-    hidden = network.hidden_states(SHAPE, weights, ids, *network.rotary_table(SHAPE, 50), torch.float32)
+    nothing = torch.zeros_like(ids)
+    hidden = network.Network(SHAPE, torch.float32, compiled=False).hidden(weights, ids, nothing, nothing, nothing)
     with torch.no_grad():
         torch.testing.assert_close(network.logits(weights, hidden), model(ids).logits, rtol=1e-3, atol=1e-4)
 
-    assert (tmp_path / "model" / "README.md").read_text() == "# True\n"
+    assert (tmp_path / "model" / "README.md").read_text() == "# card\n"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer.convert_tokens_to_ids(MIDDLE) == load_tokenizer(work).token_to_id(MIDDLE)
     assert tokenizer.decode(tokenizer("x = 10\n    y").input_ids) == "x = 10\n    y"
-    result = evaluate(tmp_path / "model", 4)
-    assert result["carets"] == 4
-    assert result["bits_per_byte"] > 1
 
 
-def test_a_failed_export_leaves_the_old_model(work: Path, tmp_path: Path) -> None:
+def test_the_loss_is_that_of_torch_in_value_and_gradient() -> None:
+    """Made in chunks, and of a mean that weighs its targets."""
+    made = network.Network(SHAPE, torch.float32, compiled=False)
+    parameters = network.new_parameters(SHAPE, 3)
+    ids = torch.randint(0, SHAPE.vocab_size, (3, 300), generator=torch.Generator().manual_seed(2))
+    targets, nothing = ids.roll(-1, 1), torch.zeros_like(ids)
+    weights = (torch.arange(900) % 3).view(3, 300).float()
+    made.loss(parameters, ids, targets, weights, nothing, nothing, nothing).backward()
+    mine = {name: tensor.grad for name, tensor in parameters.items()}
+    for tensor in parameters.values():
+        tensor.grad = None
+    scores = network.logits(parameters, made.hidden(parameters, ids, nothing, nothing, nothing))
+    each = torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+    loss = (each * weights.flatten()).sum() / weights.sum()
+    loss.backward()
+    with torch.no_grad():
+        torch.testing.assert_close(made.loss(parameters, ids, targets, weights, nothing, nothing, nothing), loss)
+    for name, tensor in parameters.items():
+        torch.testing.assert_close(mine[name], tensor.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_other_processes_make_the_same_batches(work: Path, tmp_path: Path) -> None:
+    alone, helped = trainer(work, tmp_path / "alone"), trainer(work, tmp_path / "helped", workers=2)
+    alone.run()
+    helped.run()
+    assert helped.progress.step == alone.progress.step == 6
+    for name, tensor in alone.parameters.items():
+        assert torch.equal(tensor, helped.parameters[name]), name
+
+
+def test_validation_tells_middles_apart(work: Path, tmp_path: Path) -> None:
+    held_out = shards.read_held_out(work)
+    assert held_out is not None
+    found: list[dict[str, Any]] = []
+    made = trainer(work, tmp_path)
+    made.run(
+        validate=make_validation(Sampler(held_out, load_tokenizer(work)), 128, 2),
+        report_validation=lambda progress, result: found.append(result),
+    )
+    assert found[0]["loss"] > 1
+    assert found[0]["middle_loss"] > 1
+    assert found[0]["loss"] != found[0]["middle_loss"]
+
+
+def test_a_model_travels_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And arrives whole or not at all."""
+    monkeypatch.setattr(pieces, "PIECE", 1000)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(random.Random(0).randbytes(12_345))
+    (model / "config.json").write_text("{}")
+    (model / "empty").touch()
+    pieces.split(model, tmp_path / "pieces")
+    assert max(path.stat().st_size for path in (tmp_path / "pieces").iterdir()) <= 1000
+    pieces.join(tmp_path / "pieces", tmp_path / "joined")
+    for path in model.iterdir():
+        assert (tmp_path / "joined" / path.name).read_bytes() == path.read_bytes()
+
+    (tmp_path / "pieces" / "model.safetensors.003").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        pieces.join(tmp_path / "pieces", tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+
+
+def test_a_failed_export_leaves_the_old_model(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer(work, tmp_path / "work").run(max_steps=1)
     (tmp_path / "work" / "tokenizer.json").write_bytes((work / "tokenizer.json").read_bytes())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").touch()
 
-    def fail(folder: Path) -> str:
-        raise ModelError("no card")
+    def fail(*args: Any) -> None:
+        raise OSError("no room")
 
-    with pytest.raises(ModelError):
-        export(tmp_path / "work", tmp_path / "model", fail)
+    monkeypatch.setattr("model.training.export.write_checkpoint", fail)
+    with pytest.raises(OSError, match="no room"):
+        export(tmp_path / "work", tmp_path / "model", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
     assert (tmp_path / "model" / "old").exists()
-
-
-# Evaluation
-
-
-def test_a_model_that_knows_the_text_scores_full_marks(sampler: Sampler, work: Path) -> None:
-    tokenizer = load_tokenizer(work)
-    files = [corpus.CorpusFile("click", f"{i}.py", text) for i, text in enumerate(TEXTS)]
-    carets = draw_carets(files, 20)
-    assert all("\n" not in caret.file.text[caret.offset : caret.line_end] for caret in carets)
-
-    def oracle(ids: list[int], count: int) -> torch.Tensor:
-        ends = [*ids[len(ids) - count + 1 :], tokenizer.token_to_id(END)]
-        return torch.nn.functional.one_hot(torch.tensor(ends), tokenizer.get_vocab_size()) * 50.0
-
-    assert score(carets, sampler, oracle, line_end_tokens(tokenizer))["exact_match"] == 1.0
-    wrong = score(carets, sampler, lambda ids, count: oracle(ids, count).roll(1, -1), line_end_tokens(tokenizer))
-    assert wrong["exact_match"] == 0.0
 
 
 # The command line
@@ -357,17 +540,19 @@ def parse(*arguments: str) -> argparse.Namespace:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["train", "--corpus", "/nowhere/at/all"], "no folder"),
         (["train", "--recipe", "moon"], "no recipe 'moon'"),
         (["train", "--minutes", "0"], "--minutes"),
-        (["train", "--corpus", "/nowhere/at/all"], "no folder"),
         (["export"], "--output"),
         (["evaluate", "/nowhere/at/all"], "not a checkpoint folder"),
     ],
 )
-def test_bad_input_is_one_plain_sentence(tmp_path: Path, arguments: list[str], message: str) -> None:
-    work = [] if arguments[0] == "evaluate" else ["--work", str(tmp_path)]
+def test_bad_input_is_one_plain_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(corpus, "held_out_files", lambda folder, say: HELD_OUT)
     with pytest.raises(ModelError, match=message):
-        cli.run(parse(*arguments, *work))
+        cli.run(parse(*arguments, "--work", str(tmp_path)))
 
 
 def test_export_without_a_checkpoint_says_so(tmp_path: Path) -> None:
@@ -375,30 +560,62 @@ def test_export_without_a_checkpoint_says_so(tmp_path: Path) -> None:
         cli.run(parse("export", "--work", str(tmp_path), "--output", str(tmp_path / "model")))
 
 
-def test_the_commands_train_and_export(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_the_commands_prepare_train_export_and_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """The way of the GPU recipe: shards made in one place, trained on in another, the model brought back in pieces."""
     monkeypatch.setattr("model.training.recipes.load_recipe", lambda name: TOY)
-    monkeypatch.setattr("model.training.validation.make_validation", lambda recipe, folder: None)
-    folder = tmp_path / "work"
-    folder.mkdir()
-    for name in ("corpus.jsonl", "manifest.json"):
-        (folder / name).write_bytes((work / name).read_bytes())
-    arguments = ["--work", str(folder), "--output", str(tmp_path / "model"), "--carets", "0"]
-    assert cli.run(parse("train", *arguments)) == 0
-    assert (folder / STATE).is_file()
-    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert "Not evaluated." in card
+    monkeypatch.setattr(corpus, "held_out_files", lambda folder, say: HELD_OUT)
+    sources, here, there = (tmp_path / name for name in ("sources", "here", "there"))
+    for folder in (sources, there):
+        folder.mkdir()
+    for i, text in enumerate(TEXTS):
+        (sources / f"module_{i}.py").write_text(text, encoding="utf-8")
+    assert cli.run(parse("train", "--prepare", "--corpus", str(sources), "--work", str(here))) == 0
+    assert not (here / STATE).exists()
+
+    monkeypatch.setattr(corpus, "held_out_files", None)  # there is no network there
+    for path in [here / "tokenizer.json", here / "manifest.json", *here.glob("*.npz.xz")]:
+        (there / path.name).write_bytes(path.read_bytes())
+    output = ["--output", str(tmp_path / "model")]
+    assert cli.run(parse("train", "--work", str(there), "--device", "cpu", *output)) == 0
+    assert (there / STATE).is_file()
+    assert json.loads((there / "validation.jsonl").read_text().splitlines()[-1])["step"] == 6
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(RESULT))
+    away = ["--pieces", str(tmp_path / "pieces"), "--result", str(result)]
+    assert cli.run(parse("export", "--work", str(there), *output, *away)) == 0
+    home = str(tmp_path / "home")
+    assert cli.run(parse("export", "--from-pieces", str(tmp_path / "pieces"), "--output", home)) == 0
+
+    card = (tmp_path / "home" / "README.md").read_text(encoding="utf-8")
     assert "| folder | 0 | MIT | 6 |" in card
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "llama"
+    assert "| context 2048 | 12.50 | 1.23 |" in card
+    assert json.loads((tmp_path / "home" / "config.json").read_text())["model_type"] == "llama"
     assert capfd.readouterr().out == ""
 
 
-def test_the_shipped_recipe_is_complete() -> None:
-    recipe = load_recipe("cpu")
-    assert recipe.final_length <= recipe.shape.max_positions
-    assert recipe.rate(0.0, 0) < recipe.rate(0.2, 100) == 1.0
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_the_shipped_recipes_are_complete(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.lengths[-1] == (1.0, recipe.shape.max_positions)
+    assert [recipe.length_at(at) for at in (0.0, 0.999, 1.0)] == [
+        recipe.lengths[0][1],
+        recipe.shape.max_positions,
+        recipe.shape.max_positions,
+    ]
+    assert all(recipe.tokens_per_step % recipe.tokens_per_pass == 0 for _ in recipe.lengths)
+    assert recipe.rate(0.0, 0) < recipe.rate(0.2, 1000) == 1.0
     assert recipe.rate(1.0, 1000) == pytest.approx(0.02)
+    assert 16_000 <= recipe.shape.vocab_size <= 24_000
+
+
+def test_a_recipe_for_a_gpu_says_so_where_there_is_none(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="wants a GPU"):
+        trainer(work, tmp_path, device="cuda")
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

@@ -1,0 +1,198 @@
+"""Carets, edits before them, metrics and baselines: what the model is measured with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.engine import ModelError
+from model.training import shards
+from model.training.baselines import NGrams, copy_line
+from model.training.carets import KINDS, MAX_ABOVE, Caret, draw_carets, edit_before
+from model.training.corpus import CorpusFile
+from model.training.evaluate import BUDGETS, Score, chars_saved, evaluate
+from model.training.tokenizer import load_tokenizer
+from tests.model.tiny import raw_tokenizer, save_checkpoint
+
+TEXT = '''\
+"""A module; import nothing = here (or there)."""
+
+import os
+from typing import Any, Callable
+
+NAME = "import x = y"  # a comment = with (marks).
+
+
+def first(path, count=2, *, größe=None):
+    """Nothing = in here."""
+    if os.path.exists(path):
+        return open(path).read(count)
+    for number in range(count):
+        path = path.parent
+    return None
+
+
+def second(path, count=3):
+    if os.path.exists(path):
+        return open(path).read(count)
+    return None
+'''
+FILES = [
+    CorpusFile(package, f"{package}/mod{i}.py", TEXT.replace("first", f"first{i}"))
+    for package in ("click", "rich")
+    for i in range(3)
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def before_caret(caret: Caret) -> str:
+    return caret.data[caret.data.rfind(b"\n", 0, caret.offset) + 1 : caret.offset].decode()
+
+
+def test_carets_stand_where_people_complete_code() -> None:
+    """Of every kind, in code only, each once, and the same ones for the same seed."""
+    carets = draw_carets(FILES, 120)
+    assert {caret.kind for caret in carets} == set(KINDS)
+    assert len({(caret.file.path, caret.offset) for caret in carets}) == 120
+    assert [caret.offset for caret in carets] == [caret.offset for caret in draw_carets(FILES, 120)]
+    assert [caret.offset for caret in carets] != [caret.offset for caret in draw_carets(FILES, 120, seed=1)]
+    endings = {"after .": ".", "after (": "(", "after import": "import "}
+    for caret in carets:
+        line = before_caret(caret)
+        assert caret.truth
+        assert "\n" not in caret.truth
+        assert "Nothing" not in caret.truth
+        assert "module" not in caret.truth
+        assert "comment" not in caret.truth or "NAME" in line + caret.truth
+        if caret.kind in endings:
+            assert line.endswith(endings[caret.kind])
+        elif caret.kind == "after =":
+            assert line.rstrip().endswith("=")
+        else:
+            assert not line.strip()
+            previous = caret.data[: caret.offset].decode().rstrip().split("\n")[-1]
+            assert caret.kind != "block start" or previous.endswith((":", '"""'))
+
+
+def test_too_few_places_are_an_error() -> None:
+    with pytest.raises(ModelError, match="ask for fewer"):
+        draw_carets(FILES[:1], 5000)
+
+
+def test_an_edit_leads_to_the_file_of_today() -> None:
+    """Whatever its kind, it lies above the caret's line and near it."""
+    kinds = set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        for caret in draw_carets(FILES, 20):
+            past = edit_before(caret, rng)
+            kinds.add(past.kind)
+            assert past.edit.apply_to(past.data) == caret.data
+            assert past.data[past.caret :] == caret.data[caret.offset :]
+            assert past.edit.end <= past.caret
+            assert past.data[past.edit.start : past.caret].count(b"\n") <= MAX_ABOVE + 8
+    assert kinds == {"insertion", "deletion", "replacement"}
+
+
+@pytest.mark.parametrize(
+    ("before", "copied"),
+    [
+        ("if os.path.exists(a):\n    pass\nif os.path.", "exists(a):"),
+        ("x = call(1)\ny = call(2)\nx = c", "all(1)"),
+        ("\nx = 1\n", "x = 1"),
+        ("abc", ""),
+        ("", ""),
+    ],
+)
+def test_the_copy_goes_on_like_the_most_similar_line(before: str, copied: str) -> None:
+    assert copy_line(before.encode()) == copied
+
+
+def test_the_copy_is_the_latest_of_the_longest() -> None:
+    """Found by bisection; a plain search over all lengths finds the same."""
+    rng = random.Random(1)
+    for _ in range(200):
+        text = "".join(rng.choice("ab\n ") for _ in range(rng.randint(1, 60))).encode()
+        length = max(
+            (n for n in range(1, len(text)) if text.rfind(text[len(text) - n :], 0, len(text) - 1) >= 0), default=0
+        )
+        if not length:
+            assert copy_line(text) == ""
+            continue
+        at = text.rfind(text[len(text) - length :], 0, len(text) - 1) + length
+        assert copy_line(text) == text[at:].split(b"\n")[0].decode().rstrip()
+
+
+def test_n_grams_write_what_the_corpus_writes(tmp_path: Path) -> None:
+    from model.training.tokenizer import save_tokenizer, train_tokenizer
+
+    corpus = [CorpusFile("a", "a.py", "def f(self):\n    return self.value\n" * 5 + "def g(x):\n    return x\n")]
+    save_tokenizer(train_tokenizer((file.text for file in corpus), 300), tmp_path, 100)
+    tokenizer = load_tokenizer(tmp_path)
+    grams = NGrams.count(shards.tokenise(corpus, tokenizer), tokenizer)
+    assert grams.complete_line(b"def f(self):\n    return") == " self.value"
+    assert grams.complete_line(b"def g(x):\n    return") == " x"
+    assert grams.complete_line(b"def f(self):") == ""
+
+
+@pytest.mark.parametrize(
+    ("suggestions", "saved"),
+    [
+        (["path.join(a)"], 11),  # right at once: one key instead of twelve characters
+        (["path.exists(a)", "oin(a)"], 5),  # wrong from the sixth character on, right once `j` is typed
+        (["", "ath.join(a)"], 10),
+        (["path.join(a))", ""], 0),
+        ([""] * 20, 0),
+    ],
+)
+def test_characters_are_saved_by_right_suggestions_only(suggestions: list[str], saved: int) -> None:
+    answers = iter([*suggestions, *[""] * 20])
+    typed: list[str] = []
+
+    def ask(so_far: str) -> str:
+        typed.append(so_far)
+        return next(answers)
+
+    assert chars_saved("path.join(a)", ask) == saved
+    assert all("path.join(a)".startswith(part) for part in typed)
+    assert typed == sorted(set(typed), key=len)
+
+
+def test_a_score_is_what_its_carets_are() -> None:
+    carets = draw_carets(FILES, 10)
+    right, wrong = Score(), Score()
+    for caret in carets:
+        right.add(caret, caret.truth + "  ")
+        wrong.add(caret, caret.truth + "!")
+    assert right.summary() == {"carets": 10, "exact_match": 100.0, "edit_similarity": 100.0}
+    assert wrong.summary()["exact_match"] == 0.0
+    assert 50 < wrong.summary()["edit_similarity"] < 100
+
+
+def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
+    """With random weights nothing is right, and every figure is there."""
+    save_checkpoint(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
+    asked: list[str] = []
+    found = evaluate(tmp_path, FILES, 6, report=lambda what, done, total: asked.append(what))
+    assert found["carets"] == 6
+    assert found["packages"] == ["click", "rich"]
+    names = [*(f"context {budget}" for budget in BUDGETS), "no suffix", "after an edit, exact", "after an edit, pie"]
+    assert [*found["results"]] == [*names, "copy of the most similar line"]
+    assert all(found["results"][name]["exact_match"] <= 50 for name in names)
+    assert found["results"]["context 2048"]["bits_per_byte"] > 1
+    assert found["results"]["after an edit, pie"]["stale_tokens"] > 0
+    assert "stale_tokens" not in found["results"]["after an edit, exact"]
+    assert sum(kind["carets"] for kind in found["by_kind"].values()) == 6
+    assert len(asked) == 36
