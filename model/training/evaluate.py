@@ -67,6 +67,10 @@ class Score:
         self.exact += written.rstrip() == truth
         self.similarity += 100 * difflib.SequenceMatcher(None, written.rstrip(), truth, autojunk=False).ratio()
 
+    def add_probability(self, caret: Caret, logprobs: Sequence[float]) -> None:
+        self.nats -= sum(logprobs)
+        self.num_bytes += len(caret.truth.encode())
+
     def add_saved(self, caret: Caret, ask: Callable[[str], str]) -> None:
         """Type the rest of the line; `ask` answers what is suggested once so much of it has been typed."""
         self.saves = True
@@ -128,11 +132,10 @@ class Evaluation:
         for caret in self._each(f"{budget} tokens of context"):
             snapshot = Snapshot("file", Text(caret.data[: caret.offset] + caret.data[caret.line_end :]))
             written = _complete(completer, snapshot, caret.offset, "exact")
-            nats = -sum(completer.score(snapshot, caret.offset, caret.truth.encode(), reuse="exact"))
+            logprobs = completer.score(snapshot, caret.offset, caret.truth.encode(), reuse="exact")
             for each in (score, *([by_kind[caret.kind]] if by_kind is not None else [])):
                 each.add(caret, written)
-                each.nats += nats
-                each.num_bytes += len(caret.truth.encode())
+                each.add_probability(caret, logprobs)
             if typing:
                 score.add_saved(caret, partial(self._typed, completer, caret, written))
             completer.forget("file")
@@ -157,9 +160,10 @@ class Evaluation:
             data = past.edit.apply_to(before)
             snapshot = Snapshot("file", Text(data), 1, (past.edit,))
             completion = completer.complete(
-                snapshot, caret.offset, max_tokens=MAX_TOKENS, reuse=reuse, stop=_end_of_line
+                snapshot, caret.offset, max_tokens=MAX_TOKENS, reuse=reuse, stop=end_of_line
             )
             score.add(caret, completion.text)
+            score.add_probability(caret, completer.score(snapshot, caret.offset, caret.truth.encode(), reuse=reuse))
             score.stale += completion.tokens.stale
             completer.forget("file")
         return score
@@ -228,10 +232,10 @@ def _after(complete: Callable[[bytes], str], before: bytes, typed: str) -> str:
 
 
 def _complete(completer: Completer, snapshot: Snapshot, caret: int, reuse: ReuseMode = "exact") -> str:
-    return completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, reuse=reuse, stop=_end_of_line).text
+    return completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, reuse=reuse, stop=end_of_line).text
 
 
-def _end_of_line(text: str) -> int | None:
+def end_of_line(text: str) -> int | None:
     """The stop rule of one line."""
     found = [at for at in (text.find("\n"), text.find("\r")) if at >= 0]
     return min(found) if found else None

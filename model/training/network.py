@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.engine import ModelError
+
 Parameters = dict[str, Tensor]
 
 ChunkErrors = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -30,15 +32,22 @@ class Shape:
     """The sizes of a Llama with tied embeddings."""
 
     vocab_size: int = 16384
-    hidden_size: int = 320
-    num_layers: int = 6
+    hidden_size: int = 384
+    num_layers: int = 5
     num_heads: int = 6
     num_kv_heads: int = 2
     head_dim: int = 64
-    intermediate_size: int = 896
+    intermediate_size: int = 1024
     max_positions: int = 4096
     rope_theta: float = 100_000.0
     rms_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_heads or self.num_heads % self.num_kv_heads:
+            raise ModelError(
+                "A recipe's hidden_size must be a multiple of num_heads, and that of num_kv_heads: "
+                "transformers loads no other Llama."
+            )
 
     def config(self, *, end_id: int, pad_id: int) -> dict[str, Any]:
         """`config.json` of the checkpoint."""

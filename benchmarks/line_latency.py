@@ -1,0 +1,106 @@
+"""How long one line takes with the default model: warm, after an edit above, and from nothing.
+
+    python benchmarks/line_latency.py [MODEL] [--carets N] [--context TOKENS] --work FOLDER
+
+Carets in files of the held-out packages (`keyturn model train --prepare` or `keyturn model evaluate` fetches them into
+the work folder) that fill the context. Each is asked for the rest of its line, greedy, as `model.completer` serves an
+editor:
+
+    typing    the cache held the file as it was one keystroke before
+    edited    then a line was put in thirty lines above the caret
+    cold      nothing was cached
+
+Times are milliseconds of `Completer.complete`: the server's own work around it is not in them. Results go to
+benchmarks/results/line_latency.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ast_tools.text import Text
+from model.completer import Completer
+from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
+from model.machine import machine
+from model.snapshot import Snapshot
+from model.training.carets import Caret, draw_carets
+from model.training.corpus import held_out_files
+from model.training.evaluate import MAX_TOKENS, end_of_line
+
+LINES_ABOVE = 30
+NEW_LINE = b"    # a line put in\n"
+RESULT = Path(__file__).with_name("results") / "line_latency.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--carets", type=int, default=200)
+    parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    completer = load_completer(EngineSettings(model=str(args.model), context_tokens=args.context))
+    files = held_out_files(args.work / "held_out")
+    times: dict[str, list[float]] = {"typing": [], "edited": [], "cold": []}
+    tokens: list[int] = []
+    for caret in draw_carets(files, args.carets * 4):
+        if len(tokens) < args.carets:
+            measure(completer, caret, args.context, times, tokens)
+    found = {
+        "carets": len(tokens),
+        "context_tokens": args.context,
+        "prompt_tokens_median": statistics.median(tokens),
+        "milliseconds": {name: summary(values) for name, values in times.items()},
+        "machine": machine(),
+    }
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+def measure(completer: Completer, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]) -> None:
+    """Time one caret in all three ways, if its file fills the context."""
+    data, at = caret.data[: caret.offset] + caret.data[caret.line_end :], caret.offset
+    before = Snapshot("file", Text(data[: at - 1] + data[at:]))
+    completer.encode_ahead(before, at - 1, max_tokens=MAX_TOKENS)
+    milliseconds, num_prompt = ask(completer, Snapshot("file", Text(data), 1), at)
+    if num_prompt < context * 0.9:
+        completer.forget("file")
+        return
+    tokens.append(num_prompt)
+    times["typing"].append(milliseconds)
+    place = at
+    for _ in range(LINES_ABOVE):
+        place = data.rfind(b"\n", 0, max(0, place - 1)) + 1
+    edited = data[:place] + NEW_LINE + data[place:]
+    times["edited"].append(ask(completer, Snapshot("file", Text(edited), 2), at + len(NEW_LINE))[0])
+    completer.forget("file")
+    times["cold"].append(ask(completer, Snapshot("file", Text(data), 1), at)[0])
+    completer.forget("file")
+
+
+def ask(completer: Completer, snapshot: Snapshot, caret: int) -> tuple[float, int]:
+    """Milliseconds for the rest of the line, and the prompt's tokens."""
+    started = time.perf_counter()
+    completion = completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, stop=end_of_line)
+    return (time.perf_counter() - started) * 1000, completion.tokens.prompt
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    ordered = sorted(values)
+    return {
+        "median": round(statistics.median(ordered), 1),
+        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
+        "max": round(ordered[-1], 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
