@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types format clean
+.PHONY: help setup demo test test-editors vsix lint types format clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -21,6 +21,13 @@ demo: $(READY) ## Show a suggestion in a real file and what each edit cost.
 
 test: lint types $(READY) ## Lint, types, floors and all tests.
 	$(BIN)/python -m pytest
+
+vsix: ## Pack the VS Code extension into editors/vscode/keyturn.vsix.
+	cd editors/vscode && npm ci --ignore-scripts --no-audit --no-fund && npm run vsix
+
+test-editors: $(READY) ## Drive VS Code and Neovim themselves; installs them into .editors.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[editors]'
+	$(BIN)/python -m pytest tests/editors
 
 lint: $(READY) ## Style and import rules.
 	$(BIN)/ruff check .

@@ -50,6 +50,7 @@ class Counts:
     """What happened in this session. It leaves the process through `keyturn/stats` only."""
 
     requests: int = 0
+    engine_requests: int = 0
     shown: int = 0
     accepted: int = 0
 
@@ -122,6 +123,7 @@ class Suggester:
         snapshot = document.snapshot if place.selected is None else document.suppose(place.selected)
         settings, language, trees = self.settings, document.language, self._trees
         request_number = latest.num_requests
+        self.counts.engine_requests += 1
 
         def work(completer: Completer, cancelled: CancelCheck) -> Answer:
             from lsp.suggestion import Question, think  # Imports tree_sitter: not while the server starts.

@@ -77,6 +77,7 @@ class EngineThread:
         self._running: tuple[str, Job[Any]] | None = None
         self._running_idle: str | None = None
         self._num_loads = 0
+        self._settings: EngineSettings | None = None
         self._closing = False
         self._completer: Completer | None = None
         self._thread = threading.Thread(target=self._run, name="keyturn-engine", daemon=True)
@@ -91,7 +92,13 @@ class EngineThread:
         self._thread.start()
 
     def load(self, settings: EngineSettings) -> None:
-        """Load an engine, in place of the one before if there is one. Requests wait until it is there."""
+        """Load an engine, in place of the one before if there is one. Requests wait until it is there.
+
+        One that is loaded or loading with the same settings stays.
+        """
+        if settings == self._settings and self.state in ("loading", "ready"):
+            return
+        self._settings = settings
         self._num_loads += 1
         load_id = self._num_loads
         self._set_state("loading", "")

@@ -96,11 +96,9 @@ class KeyturnServer(LanguageServer):
         layer = editor_layer(raw)
         if not layer.values and self._pulls_configuration:
             layer = await self._pull_configuration()
-        engine_before = self.settings.for_engine()
         self._configure(layer)
         self._report_problems()
-        if self.settings.for_engine() != engine_before or self.engine.state in ("waiting", "error"):
-            self._load_engine()
+        self._load_engine()
 
     def stats(self, uri: str, *, digest: bool) -> dict[str, Any]:
         """What `keyturn/stats` answers. Counts are of the session, the rest is of one document."""
@@ -115,6 +113,7 @@ class KeyturnServer(LanguageServer):
             "version": None if document is None else document.version,
             "sha256": document.digest() if document is not None and digest else None,
             "requests": counts.requests,
+            "engine_requests": counts.engine_requests,
             "shown": counts.shown,
             "accepted": counts.accepted,
             "model": self.engine.model_name,

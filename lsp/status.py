@@ -30,10 +30,12 @@ class Status:
         self._said: set[str] = set()
         self._progress: LoadProgress | None = None
         self._last_ms: float | None = None
+        self._loading: tuple[str, int] | None = None
         self.wants_status = False
         self.shows_progress = False
 
     def on_state(self, state: State, message: str) -> None:
+        self._loading = None
         if state == "loading":
             self._begin_progress()
         else:
@@ -44,8 +46,10 @@ class Status:
         self.send()
 
     def on_progress(self, message: str, percent: int) -> None:
+        self._loading = (message, percent)
         if self._progress is not None:
             self._progress.report(message, percent)
+        self.send()
 
     def problem(self, message: str) -> None:
         self.say_once(message, types.MessageType.Warning)
@@ -64,11 +68,13 @@ class Status:
         if not self.wants_status:
             return
         engine = self._server.engine
+        message, percent = self._loading or (engine.error, None)
         self._server.protocol.notify(
             STATUS_METHOD,
             {
                 "state": engine.state,
-                "message": engine.error,
+                "message": message,
+                "percent": percent,
                 "model": engine.model_name,
                 "engine": engine.engine_name,
                 "last_ms": self._last_ms,

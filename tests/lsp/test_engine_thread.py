@@ -121,6 +121,23 @@ def test_requests_wait_for_the_engine() -> None:
     on_bench(test, load=False)
 
 
+def test_the_same_engine_is_not_loaded_twice() -> None:
+    """Clients tell their settings at start more than once."""
+
+    async def test(bench: Bench) -> None:
+        for _ in range(3):
+            bench.thread.load(EngineSettings())
+        bench.may_load.set()
+        assert await bench.thread.run("a", quick) == "quick"
+        bench.thread.load(EngineSettings())
+        assert bench.watcher.progress == ["loading"]
+        bench.thread.load(EngineSettings(model="other"))
+        assert await bench.thread.run("a", quick) == "quick"
+        assert bench.watcher.progress == ["loading", "loading"]
+
+    on_bench(test, load=False)
+
+
 @pytest.mark.parametrize(("model", "message"), [("missing", "There is no such model."), ("bug", "by zero")])
 def test_a_failed_load_fails_those_who_wait_and_can_be_repeated(model: str, message: str) -> None:
     async def test(bench: Bench) -> None:

@@ -1,0 +1,87 @@
+"""Writes the extension's settings into package.json, from the server's own.
+
+python editors/vscode/settings.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from lsp.config import Settings
+
+PACKAGE = Path(__file__).with_name("package.json")
+
+CLIENT = {
+    "keyturn.command": {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+        "scope": "machine",
+        "markdownDescription": "The command that starts the server, without `serve`. Empty: `keyturn` on the PATH, "
+        "else the Python interpreter that you have chosen.",
+    },
+    "keyturn.trace.server": {
+        "type": "string",
+        "enum": ["off", "messages", "verbose"],
+        "default": "off",
+        "scope": "window",
+        "markdownDescription": "What of the talk with the server is logged.",
+    },
+}
+"""Settings that the server does not see."""
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def properties() -> dict[str, Any]:
+    """`contributes.configuration.properties`: what is loaded or run is set by the machine, never by a workspace."""
+    hints = get_type_hints(Settings)
+    found = dict(CLIENT)
+    for setting in fields(Settings):
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        found[f"keyturn.{camel_case(setting.name)}"] = {
+            **_schema(hints[setting.name]),
+            **_limits(setting.metadata),
+            "default": default,
+            "scope": "window" if setting.metadata["in_projects"] else "machine",
+            "markdownDescription": setting.metadata["doc"],
+        }
+    return found
+
+
+def camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) is Literal:
+        return {"type": "string", "enum": list(get_args(kind))}
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": {"type": "string"}}
+    if get_origin(kind) in (Union, types.UnionType):
+        [some] = [part for part in get_args(kind) if part is not type(None)]
+        return {"type": [_TYPES[some], "null"]}
+    return {"type": _TYPES[kind]}
+
+
+def _limits(metadata: Any) -> dict[str, Any]:
+    names = {"at_least": "minimum", "at_most": "maximum"}
+    return {names[key]: metadata[key] for key in names if metadata[key] is not None}
+
+
+def updated() -> str:
+    """package.json as it should be."""
+    package = json.loads(PACKAGE.read_text(encoding="utf-8"))
+    package["contributes"]["configuration"]["properties"] = properties()
+    return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PACKAGE.write_text(updated(), encoding="utf-8")

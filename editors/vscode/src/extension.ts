@@ -1,0 +1,194 @@
+/** Starts the server, shows what it is doing, and offers a few commands. Suggestions are the language client's own. */
+
+import * as vscode from 'vscode';
+import { LanguageClient, type LanguageClientOptions, State } from 'vscode-languageclient/node';
+
+import { installCommand, locateServer } from './locate';
+import { showStatistics } from './statistics';
+import { type Pause, type ServerStatus, StatusBar } from './status';
+
+const MAX_RESTARTS = 5;
+
+/** Files, unsaved buffers and notebooks' code cells, in every language. */
+const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-notebook-cell' }];
+
+let client: LanguageClient | undefined;
+let log: vscode.LogOutputChannel;
+let status: StatusBar;
+
+export async function activate(context: vscode.ExtensionContext): Promise<void> {
+  log = vscode.window.createOutputChannel('keyturn', { log: true });
+  status = new StatusBar(pause);
+  context.subscriptions.push(
+    log,
+    status,
+    vscode.commands.registerCommand('keyturn.toggle', toggle),
+    vscode.commands.registerCommand('keyturn.toggleLanguage', toggleLanguage),
+    vscode.commands.registerCommand('keyturn.restart', restart),
+    vscode.commands.registerCommand('keyturn.showLog', () => log.show()),
+    vscode.commands.registerCommand('keyturn.showStatistics', statistics),
+    vscode.commands.registerCommand('keyturn.showMenu', showMenu),
+    vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
+    vscode.workspace.onDidChangeConfiguration(async (change) => {
+      if (change.affectsConfiguration('keyturn.command')) {
+        await restart();
+      } else if (change.affectsConfiguration('keyturn')) {
+        status.draw();
+      }
+    }),
+  );
+  await start();
+}
+
+export async function deactivate(): Promise<void> {
+  await stop();
+}
+
+async function start(): Promise<void> {
+  status.starting();
+  const server = await locateServer();
+  if (!server) {
+    status.failed('The keyturn server is not installed here.');
+    void offerInstallation();
+    return;
+  }
+  log.info(`Starting ${[server.command, ...server.args, 'serve'].join(' ')}`);
+  const options: LanguageClientOptions = {
+    documentSelector: SELECTOR,
+    outputChannel: log,
+    initializationOptions: {},
+  };
+  const run = { command: server.command, args: [...server.args, 'serve'] };
+  const started = new LanguageClient('keyturn', 'keyturn', run, options);
+  client = started;
+  started.clientOptions.errorHandler = started.createDefaultErrorHandler(MAX_RESTARTS);
+  started.registerFeature({
+    fillClientCapabilities: (capabilities) => {
+      capabilities.experimental = { ...capabilities.experimental, keyturnStatus: true };
+    },
+    initialize: () => {},
+    getState: () => ({ kind: 'static' }),
+    clear: () => {},
+  });
+  started.onNotification('keyturn/status', (said: ServerStatus) => status.serverSays(said));
+  started.onDidChangeState(({ newState }) => {
+    if (started !== client) {
+      return; // one that was stopped to make room for the next
+    }
+    if (newState === State.Starting) {
+      status.starting();
+    } else if (newState === State.Stopped) {
+      status.failed('The server has stopped.');
+    }
+  });
+  try {
+    await started.start();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    log.error(reason);
+    status.failed(`The server does not start: ${reason}`);
+  }
+}
+
+async function stop(): Promise<void> {
+  const stopping = client;
+  client = undefined;
+  if (stopping?.needsStop()) {
+    await stopping.stop().catch((error: unknown) => log.warn(`The server did not stop well: ${String(error)}`));
+  }
+}
+
+async function restart(): Promise<void> {
+  await stop();
+  await start();
+}
+
+async function offerInstallation(): Promise<void> {
+  const copy = 'Copy Install Command';
+  const settings = 'Open Settings';
+  const chosen = await vscode.window.showErrorMessage(
+    'keyturn: the server is not installed here. Install it, or name it in the setting `keyturn.command`.',
+    copy,
+    settings,
+  );
+  if (chosen === copy) {
+    await vscode.env.clipboard.writeText(await installCommand());
+    const again = 'Start';
+    const next = await vscode.window.showInformationMessage(
+      'keyturn: the command is copied. Run it in a terminal, then start the server.',
+      again,
+    );
+    if (next === again) {
+      await restart();
+    }
+  } else if (chosen === settings) {
+    await vscode.commands.executeCommand('workbench.action.openSettings', 'keyturn.command');
+  }
+}
+
+/** Whether the settings of the active file pause suggestions. Globs are the server's business. */
+function pause(): Pause {
+  const document = vscode.window.activeTextEditor?.document;
+  const settings = vscode.workspace.getConfiguration('keyturn', document);
+  if (!settings.get<boolean>('enabled', true)) {
+    return 'everywhere';
+  }
+  const disabled = settings.get<string[]>('disabledLanguages', []);
+  return document && disabled.includes(document.languageId) ? 'language' : undefined;
+}
+
+async function toggle(): Promise<void> {
+  const settings = vscode.workspace.getConfiguration('keyturn');
+  await settings.update('enabled', !settings.get<boolean>('enabled', true), target(settings, 'enabled'));
+}
+
+async function toggleLanguage(): Promise<void> {
+  const language = vscode.window.activeTextEditor?.document.languageId;
+  if (!language) {
+    return;
+  }
+  const settings = vscode.workspace.getConfiguration('keyturn');
+  const disabled = settings.get<string[]>('disabledLanguages', []);
+  const next = disabled.includes(language) ? disabled.filter((name) => name !== language) : [...disabled, language];
+  await settings.update('disabledLanguages', next, target(settings, 'disabledLanguages'));
+}
+
+/** Where a setting is changed: in the workspace if it is set there, else in the user's settings. */
+function target(settings: vscode.WorkspaceConfiguration, name: string): vscode.ConfigurationTarget {
+  const isSet = settings.inspect(name)?.workspaceValue !== undefined;
+  return isSet ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
+}
+
+async function statistics(): Promise<void> {
+  if (client?.state === State.Running) {
+    await showStatistics(client);
+  } else {
+    await showMenu();
+  }
+}
+
+interface MenuItem extends vscode.QuickPickItem {
+  command?: string;
+}
+
+async function showMenu(): Promise<void> {
+  const paused = pause();
+  const language = vscode.window.activeTextEditor?.document.languageId;
+  const items: MenuItem[] = [
+    { label: paused === 'everywhere' ? '$(play) Resume suggestions' : '$(circle-slash) Pause suggestions', command: 'keyturn.toggle' },
+    { label: '$(graph) Show statistics', command: 'keyturn.showStatistics' },
+    { label: '$(output) Show the log', command: 'keyturn.showLog' },
+    { label: '$(debug-restart) Restart the server', command: 'keyturn.restart' },
+  ];
+  if (language && paused !== 'everywhere') {
+    const label = paused ? `$(play) Resume suggestions in ${language}` : `$(circle-slash) Pause suggestions in ${language}`;
+    items.splice(1, 0, { label, command: 'keyturn.toggleLanguage' });
+  }
+  if (status.problem) {
+    items.unshift({ label: `$(error) ${status.problem}`, command: 'keyturn.showLog' });
+  }
+  const chosen = await vscode.window.showQuickPick(items, { title: 'keyturn', placeHolder: status.problem ?? 'What to do' });
+  if (chosen?.command) {
+    await vscode.commands.executeCommand(chosen.command);
+  }
+}

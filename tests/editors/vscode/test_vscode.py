@@ -1,0 +1,281 @@
+"""The extension in VS Code itself: what a person sees and what the keys do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.editors.vscode.workbench import Workbench
+from tests.editors.wire import wait_for
+
+SOURCE = Path(shlex.__file__).read_bytes()
+
+Open = Callable[..., Workbench]
+Scripted = Callable[..., dict[str, object]]
+
+
+def requests(window: Workbench) -> int:
+    """Completions that were asked of the engine or answered from memory."""
+    return len(window.wire.messages("client", "textDocument/inlineCompletion"))
+
+
+def engine_requests(window: Workbench, name: str) -> int:
+    return int(window.wire.ask("keyturn/stats", {"uri": uri(window, name)})["engine_requests"])
+
+
+def uri(window: Workbench, name: str) -> str:
+    return (window.project / name).as_uri()
+
+
+def server_text_is(window: Workbench, name: str, text: str) -> bool:
+    stats = window.wire.ask("keyturn/stats", {"uri": uri(window, name), "digest": True})
+    return bool(stats["sha256"] == hashlib.sha256(text.encode()).hexdigest())
+
+
+def test_the_default_model_shows_ghost_text_and_tab_accepts_it(vscode: Open) -> None:
+    """From a keystroke to the file on disk, with the weights that ship."""
+    window = vscode({"main.py": SOURCE})
+    window.open("main.py", caret=(45, 1))
+    window.wait_until_ready()
+    window.press("End", "Enter")
+    window.type("self.state = ")
+    shown = window.wait_for_ghost()
+    offered = window.wire.suggestions()[-1]
+    assert offered.split("\n")[0].strip() == shown.split("\n")[0].strip()
+    window.press("Tab")
+    wait_for(lambda: not window.ghost_text(), "the ghost text to go")
+    assert f"        self.state = {offered}\n" in window.save("main.py")
+    accepted = wait_for(lambda: window.wire.messages("client", "workspace/executeCommand"), "the acceptance")
+    assert accepted[0]["params"]["command"] == "keyturn.accepted"
+    window.wait_for_status(r"^sparkle keyturn \d+ ms \| keyturn: Ready: keyturn-python, last suggestion in \d+ ms")
+
+
+def test_the_default_model_after_an_edit_above(vscode: Open) -> None:
+    """A fresh suggestion, from a cache that was edited: nearly all of its tokens were kept or turned."""
+    window = vscode({"main.py": SOURCE})
+    window.open("main.py", caret=(45, 1))
+    window.wait_until_ready()
+    window.press("End", "Enter")
+    window.type("self.debug = ")
+    window.wait_for_ghost()
+    window.go_to(3, 1)
+    window.type("# A line above.\n")
+    window.go_to(47, 22)
+    answered = window.wire.num_answers()
+    window.type(" ")
+    wait_for(lambda: window.wire.num_answers() > answered, "an answer after the edit")
+    tokens = window.wire.ask("keyturn/stats", {"uri": uri(window, "main.py")})["tokens"]
+    assert tokens["encoded"] < tokens["prompt"] // 4
+    assert tokens["kept"] + tokens["turned"] > tokens["prompt"] // 2
+
+
+def test_a_word_is_accepted_and_typing_through_keeps_the_rest(vscode: Open, scripted: Scripted) -> None:
+    """Neither asks the engine again."""
+    window = vscode({"a.txt": b"first line\n"}, scripted((r"call $", "alpha beta gamma")))
+    window.open("a.txt", caret=(2, 1))
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "alpha beta gamma"
+    asked = engine_requests(window, "a.txt")
+    window.press("Control+ArrowRight")
+    assert window.wait_for_ghost(r"^\s*beta gamma").strip() == "beta gamma"
+    window.type(" bet")
+    assert window.wait_for_ghost(r"^a gamma") == "a gamma"
+    assert engine_requests(window, "a.txt") == asked
+    window.press("Tab")
+    assert window.save("a.txt") == "first line\ncall alpha beta gamma"
+
+
+def test_nothing_repeats_what_stands_behind_the_caret(vscode: Open, scripted: Scripted) -> None:
+    """A bracket and a line that the file has already are not suggested again."""
+    window = vscode({"a.py": b"x = f()\ny = 2\n"}, scripted((r"f\($", "a, b)\ny = 2\n")))
+    window.open("a.py", caret=(1, 7))
+    window.wait_until_ready()
+    window.press("Backspace")
+    window.type("(")
+    assert window.wait_for_ghost() == "a, b"
+    window.press("Tab")
+    assert window.save("a.py") == "x = f(a, b)\ny = 2\n"
+
+
+def test_no_stale_suggestion_is_shown(vscode: Open, scripted: Scripted) -> None:
+    """A slow answer to text that is no longer there never appears."""
+    rules = scripted((r"one $", "STALE"), (r"two $", "fresh"), delay_ms=400)
+    window = vscode({"a.txt": b"\n"}, rules)
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    window.type("one ", delay=5)
+    wait_for(lambda: requests(window), "the first request")
+    window.press("Home")
+    window.press("Shift+End")
+    window.type("two ", delay=5)
+    seen = set()
+    wait_for(lambda: seen.add(text := window.ghost_text()) or text == "fresh", "the fresh suggestion")
+    assert "STALE" not in seen
+
+
+def test_a_killed_server_comes_back(vscode: Open, scripted: Scripted) -> None:
+    """With the text that the editor has by then."""
+    window = vscode({"a.txt": b"\n"}, scripted((r"call $", "again")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    first = window.wire.server_pid()
+    window.wire.kill_server()
+    wait_for(lambda: window.wire.server_pid() != first, "a new server")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "again"
+    assert server_text_is(window, "a.txt", "call \n")
+
+
+def test_a_server_that_dies_again_and_again_is_given_up(vscode: Open, scripted: Scripted) -> None:
+    """After five restarts, with a message and the error in the status bar."""
+    window = vscode({"a.txt": b"\n"}, scripted())
+    window.open("a.txt", caret=(1, 1))
+    for _ in range(6):
+        window.wait_for_status("^sparkle")
+        pid = window.wire.server_pid()
+        window.wire.kill_server()
+        wait_for(lambda pid=pid: not psutil.pid_exists(pid), "the server to die")  # type: ignore[misc]
+        wait_for(
+            lambda pid=pid: window.wire.server_pid() != pid or window.status().startswith("error"),  # type: ignore[misc]
+            "a new server or an end",
+        )
+    window.wait_for_status("^error keyturn .*The server has stopped")
+    wait_for(lambda: any("will not be restarted" in text for text in window.messages()), "the message")
+
+
+def test_a_wrong_setting_shows_one_message(vscode: Open, scripted: Scripted) -> None:
+    """And its default counts; everything else works."""
+    window = vscode({"a.txt": b"\n"}, {**scripted((r"call $", "fine")), "keyturn.maxTokens": -3})
+    window.open("a.txt", caret=(1, 1))
+    wait_for(lambda: any("`max_tokens`" in text for text in window.messages()), "the message")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "fine"
+    assert len(window.wire.messages("server", "window/showMessage")) == 1
+
+
+def test_no_server_is_one_message_that_says_what_to_do(vscode: Open) -> None:
+    window = vscode({"a.txt": b"\n"}, {}, server=None)
+    window.wait_for_status("^error keyturn .*not installed")
+    wait_for(lambda: any("server is not installed" in text for text in window.messages()), "the message")
+    buttons = window.page.locator(".notification-list-item-buttons-container .monaco-button").all_inner_texts()
+    assert buttons == ["Copy Install Command", "Open Settings"]
+
+
+def test_suggestions_are_paused_here_and_everywhere(vscode: Open, scripted: Scripted) -> None:
+    """By the commands, at once and without a restart; the status bar says so."""
+    window = vscode({"a.txt": b"\n"}, scripted((r"call $", "shown")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    pid = window.wire.server_pid()
+    for command, where in (("in This Language", "in this language"), ("Pause or Resume Suggestions", "paused.")):
+        window.run(f"keyturn: Pause or Resume Suggestions{' ' + command if 'in' in command[:3] else ''}")
+        window.wait_for_status(f"^circle-slash keyturn .*{where}")
+        told = len(window.wire.messages("client", "workspace/didChangeConfiguration"))
+        assert told
+        window.press("Control+A")
+        asked = requests(window)
+        window.type("call ")
+        wait_for(lambda asked=asked: requests(window) > asked, "a request")  # type: ignore[misc]
+        assert window.ghost_text() == ""
+        window.run(f"keyturn: Pause or Resume Suggestions{' ' + command if 'in' in command[:3] else ''}")
+        window.wait_until_ready()
+        window.press("Control+A")
+        window.type("call ")
+        assert window.wait_for_ghost() == "shown"
+    assert window.wire.server_pid() == pid
+
+
+def test_statistics_tell_what_was_kept(vscode: Open, scripted: Scripted) -> None:
+    window = vscode({"a.txt": b"\n"}, scripted((r"call $", "shown")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    window.type("call ")
+    window.wait_for_ghost()
+    window.press("Tab")
+    wait_for(lambda: window.wire.messages("client", "workspace/executeCommand"), "the acceptance")
+    window.run("keyturn: Show Statistics")
+    told = window.dialog()
+    assert "accepted: 1" in told
+    assert "tokens read" in told
+
+
+def test_untitled_files_and_notebook_cells(vscode: Open, scripted: Scripted) -> None:
+    """Text that is in no file, and the code cells of a notebook."""
+    cell = {"cell_type": "code", "source": ["x = 1\n"], "metadata": {}, "outputs": [], "execution_count": None}
+    notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    window = vscode({"n.ipynb": json.dumps(notebook).encode()}, scripted((r"call $", "shown")))
+    window.wait_for_status("^sparkle")
+    window.run("File: New Untitled Text File")
+    window.page.locator(".editor-group-container.active .monaco-editor.focused").first.wait_for(state="attached")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "shown"
+    window.press("Tab")
+    wait_for(lambda: not window.ghost_text(), "the acceptance")
+    window.open_notebook("n.ipynb")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "shown"
+
+
+def test_emoji_and_tabs_before_the_caret(vscode: Open, scripted: Scripted) -> None:
+    """Columns are UTF-16 on the wire; the suggestion stands where the caret is."""
+    window = vscode({"a.txt": "\t🎈é\tx\r\nend\r\n".encode()}, scripted((r"x = $", "y")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    window.press("End")
+    window.type(" = ")
+    assert window.wait_for_ghost() == "y"
+    window.press("Tab")
+    assert window.save("a.txt") == "\t🎈é\tx = y\r\nend\r\n"
+
+
+def test_five_hundred_keystrokes_leave_both_sides_with_the_same_text(vscode: Open) -> None:
+    """Typing, deleting, pasting over, undo and accepted suggestions, in a real file, with the default model.
+
+    Nothing that was shown was older than what had been typed, and the server's memory stays flat.
+    """
+    window = vscode({"main.py": SOURCE})
+    window.open("main.py", caret=(45, 1))
+    window.wait_until_ready()
+    rng = random.Random(4)
+    words = ["self.state = ", "for item in range(", "return self.", "if not token:", "# 🎈 note", "x = {", '"""', "\t"]
+    keys = 0
+    sizes = []
+    while keys < 500:
+        luck = rng.random()
+        if luck < 0.1:
+            window.go_to(rng.randint(1, 300), rng.randint(1, 60))
+        elif luck < 0.7:
+            word = rng.choice(words)
+            window.type(word, delay=8)
+            keys += len(word)
+            if rng.random() < 0.3:
+                window.press("Tab")
+        elif luck < 0.8:
+            window.press("Enter")
+        elif luck < 0.9:
+            window.press("Control+Backspace")
+        elif luck < 0.95:
+            window.press("Control+Z")
+        else:
+            window.press("Shift+ArrowDown")
+            window.type("z")
+        keys += 1
+        if keys > 100:
+            sizes.append(psutil.Process(window.wire.server_pid()).memory_info().rss)
+    window.press("Escape")
+    text = window.save("main.py")
+    wait_for(lambda: server_text_is(window, "main.py", text), "the server to have the editor's text")
+    errors = [m for m in window.wire.messages("server") if m.get("error", {}).get("code") not in (None, -32800)]
+    assert errors == []
+    assert max(sizes[len(sizes) // 2 :]) < 1.1 * max(sizes[: len(sizes) // 2])
