@@ -115,7 +115,7 @@ async function offerInstallation(): Promise<void> {
     await vscode.env.clipboard.writeText(await installCommand());
     const again = 'Start';
     const next = await vscode.window.showInformationMessage(
-      'keyturn: the command is copied. Run it in a terminal, then start the server.',
+      'keyturn: the command is copied. Run it in a terminal, with the path of your clone, then start the server.',
       again,
     );
     if (next === again) {

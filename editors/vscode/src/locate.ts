@@ -30,10 +30,10 @@ export async function locateServer(): Promise<ServerCommand | undefined> {
   return python && (await hasServer(python)) ? { command: python, args: ['-m', 'lsp.cli'] } : undefined;
 }
 
-/** What to type to get a server: the interpreter that the user has chosen, else whichever `python3` is. */
+/** What to type to get a server, from a clone: with the interpreter that the user has chosen, else any `python3`. */
 export async function installCommand(): Promise<string> {
   const python = (await chosenPython()) ?? 'python3';
-  return `${/\s/.test(python) ? `"${python}"` : python} -m pip install keyturn`;
+  return `${/\s/.test(python) ? `"${python}"` : python} -m pip install PATH_TO_THE_CLONE_OF_KEYTURN`;
 }
 
 async function findOnPath(name: string): Promise<string | undefined> {

@@ -1,0 +1,120 @@
+"""From the last keystroke to ghost text on screen in VS Code, with the default model.
+
+    python benchmarks/vscode_latency.py [--trials N]        needs `make test-editors` to have installed VS Code
+
+A real file of some 2,600 lines (argparse.py) in code-server, in a headless Chromium of 1100 by 640 pixels. At lines
+drawn by a fixed seed a line is opened and a beginning typed, 80 ms a key. Timed in the browser: from the `keydown` of
+the last key to the first animation frame that shows ghost text which was not there when the key went down. Beginnings
+for which nothing is suggested are counted; a suggestion that is only typed along is not timed, it stays where it is.
+Results go to benchmarks/results/vscode_latency.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from playwright.sync_api import sync_playwright
+
+from model.machine import machine
+from tests.editors.vscode.conftest import CHROMIUM_FLAGS, SERVER
+from tests.editors.vscode.install import install
+from tests.editors.vscode.workbench import GHOST, Workbench, workbench
+from tests.editors.wire import wait_for
+
+SOURCE = Path(argparse.__file__)
+BEGINNINGS = ("self.", "return self.", "if not ", "for item in ", "value = len(", "raise ValueError(")
+KEY_MS = 80
+GIVE_UP_MS = 2_000
+RESULT = Path(__file__).with_name("results") / "vscode_latency.json"
+
+WATCH = """
+selector => {
+  const state = window.keyturnWatch = { key: 0, before: '', shown: 0 };
+  const ghost = () => [...document.querySelectorAll(selector)].map(part => part.textContent).join('');
+  document.addEventListener('keydown', () => {
+    state.key = performance.now(); state.before = ghost(); state.shown = 0;
+  }, true);
+  const look = () => {
+    const now = ghost();
+    if (state.key && !state.shown && now && now !== state.before) state.shown = performance.now();
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    installation = install()
+    times: list[float] = []
+    nothing = along = 0
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=str(installation.chromium), args=list(CHROMIUM_FLAGS))
+        files = {"main.py": SOURCE.read_bytes()}
+        picture = Path(folder) / "last.png"
+        with workbench(installation, browser, Path(folder) / "window", files, {}, SERVER, picture) as window:
+            window.open("main.py", caret=(100, 1))
+            window.wait_until_ready()
+            window.page.evaluate(WATCH, GHOST)
+            rng = random.Random(6)
+            for _ in range(args.trials):
+                found = trial(window, rng)
+                if found is None:
+                    nothing += 1
+                elif found < 0:
+                    along += 1
+                else:
+                    times.append(found)
+        browser.close()
+    result = {
+        "file": SOURCE.name,
+        "lines": SOURCE.read_text(encoding="utf-8").count("\n"),
+        "timed": len(times),
+        "nothing_suggested": nothing,
+        "typed_along": along,
+        "milliseconds": summary(times),
+        "machine": machine(),
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def trial(window: Workbench, rng: random.Random) -> float | None:
+    """Milliseconds; None where nothing was suggested, -1 where a suggestion was typed along."""
+    window.go_to(rng.randint(100, 2300), 1)
+    window.press("End", "Enter")
+    window.type(rng.choice(BEGINNINGS), delay=KEY_MS)
+    window.page.wait_for_timeout(GIVE_UP_MS)
+    state = window.page.evaluate("window.keyturnWatch")
+    for _ in range(3):
+        window.press("Control+Z")
+    wait_for(lambda: not window.ghost_text(), "the suggestion to go")
+    if not state["shown"]:
+        return -1 if state["before"] else None
+    return float(state["shown"] - state["key"])
+
+
+def summary(times: list[float]) -> dict[str, Any]:
+    ordered = sorted(times)
+    return {
+        "min": round(ordered[0], 1),
+        "median": round(statistics.median(ordered), 1),
+        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
+        "max": round(ordered[-1], 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

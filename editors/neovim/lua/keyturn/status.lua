@@ -1,0 +1,103 @@
+--- What each server last said of itself (`keyturn/status`), in words for people.
+
+local M = {}
+
+---@class keyturn.Status
+---@field state 'waiting'|'loading'|'ready'|'error'
+---@field message? string
+---@field percent? integer
+---@field model? string
+---@field engine? string
+---@field last_ms? number
+
+local statuses = {} ---@type table<integer, keyturn.Status> by client
+local last ---@type keyturn.Status? what was said last, by whichever server
+local ended ---@type string? why there is no server, when there should be one
+
+local function plain(value)
+  return value ~= vim.NIL and value or nil
+end
+
+--- Handler of the notification.
+function M.on_status(_, result, ctx)
+  local status = {}
+  for name, value in pairs(result) do
+    status[name] = plain(value)
+  end
+  statuses[ctx.client_id] = status
+  last, ended = status, nil
+  vim.cmd.redrawstatus()
+end
+
+--- A server has ended.
+---@param client_id integer
+---@param reason? string what to show while there is none
+function M.on_exit(client_id, reason)
+  statuses[client_id] = nil
+  ended = reason
+  vim.cmd.redrawstatus()
+end
+
+---@param client_id? integer
+---@return keyturn.Status?
+function M.of(client_id)
+  return client_id and statuses[client_id] or nil
+end
+
+---@return keyturn.Status?
+function M.last()
+  return last
+end
+
+--- A few characters for the statusline.
+---@param client_id? integer of the buffer's client
+---@param is_enabled boolean
+---@return string
+function M.short(client_id, is_enabled)
+  local status = M.of(client_id)
+  if not is_enabled then
+    return 'keyturn: paused'
+  elseif ended then
+    return 'keyturn: ' .. ended
+  elseif not client_id then
+    return ''
+  elseif not status or status.state == 'waiting' then
+    return 'keyturn: starting'
+  elseif status.state == 'loading' then
+    return status.percent and ('keyturn: loading %d%%'):format(status.percent) or 'keyturn: loading'
+  elseif status.state == 'error' then
+    return 'keyturn: error'
+  end
+  return status.last_ms and ('keyturn: %d ms'):format(math.floor(status.last_ms + 0.5)) or 'keyturn: ready'
+end
+
+--- One sentence.
+---@param client_id? integer
+---@param is_enabled boolean
+---@return string
+function M.long(client_id, is_enabled)
+  local status = M.of(client_id)
+  if ended then
+    return ended
+  elseif not client_id then
+    return 'not attached to this buffer'
+  elseif not status then
+    return 'starting'
+  end
+  local words = { status.state }
+  if not is_enabled then
+    words = { 'paused' }
+  end
+  if status.model then
+    words[#words + 1] = ('model %s'):format(status.model)
+  end
+  if status.last_ms then
+    words[#words + 1] = ('last suggestion after %.0f ms'):format(status.last_ms)
+  end
+  if status.message and status.message ~= '' then
+    words[#words + 1] = status.message
+  end
+  return table.concat(words, ', ')
+end
+
+return M
