@@ -27,7 +27,9 @@ vsix: ## Pack the VS Code extension into editors/vscode/keyturn.vsix.
 
 test-editors: $(READY) ## Drive VS Code and Neovim themselves; installs them into .editors.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[editors]'
-	$(BIN)/python -m pytest tests/editors
+	$(BIN)/python -m tests.editors.vscode.install
+	$(BIN)/python -m tests.editors.neovim.install
+	$(BIN)/python -m pytest -n 2 tests/editors
 
 lint: $(READY) ## Style and import rules.
 	$(BIN)/ruff check .

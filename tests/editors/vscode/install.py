@@ -79,3 +79,7 @@ def _run(command: list[str], folder: Path, **environment: str) -> None:
     )
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}")
+
+
+if __name__ == "__main__":
+    install()
