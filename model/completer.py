@@ -81,7 +81,7 @@ class Completer:
     ) -> Completion:
         """Continue the text at the byte offset `caret`. Raises what `Engine.complete` raises."""
         started = time.perf_counter()
-        prompt = self._prompt(snapshot, caret, max_tokens)
+        prompt = self.prompt(snapshot, caret, max_tokens)
         tokenized = (time.perf_counter() - started) * 1000
         request = CompletionRequest(snapshot.document, prompt, max_tokens, sampling, reuse, stop)
         completion = self.engine.complete(request, cancelled)
@@ -98,7 +98,7 @@ class Completer:
         if not isinstance(self.engine, Scorer):
             raise RequestError(f"The {self.engine_name} engine does not tell probabilities.")
         ids = self.tokenizer.encode(continuation).ids
-        request = CompletionRequest(snapshot.document, self._prompt(snapshot, caret, len(ids)), len(ids), reuse=reuse)
+        request = CompletionRequest(snapshot.document, self.prompt(snapshot, caret, len(ids)), len(ids), reuse=reuse)
         return self.engine.score(request, ids)
 
     def encode_ahead(
@@ -111,7 +111,7 @@ class Completer:
         cancelled: CancelCheck = never_cancelled,
     ) -> None:
         """Encode the prompt that a request at `caret` would have, so that it finds a warm cache."""
-        prompt = self._prompt(snapshot, caret, max_tokens)
+        prompt = self.prompt(snapshot, caret, max_tokens)
         self.engine.encode_ahead(CompletionRequest(snapshot.document, prompt, max_tokens, reuse=reuse), cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
@@ -127,7 +127,8 @@ class Completer:
         """Bytes of cache held for one document, or for all."""
         return self.engine.cache_bytes(document)
 
-    def _prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
+    def prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
+        """What the model reads when it is asked for at most `max_tokens` at the byte offset `caret`."""
         known = self._sync(snapshot, caret)
         data = known.tokens.data
         before, after = known.tokens.split(char_start(data, min(max(caret - known.view_start, 0), len(data))))

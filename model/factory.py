@@ -70,6 +70,7 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
 
     from model.completer import Completer
     from model.embedded.checkpoint import best_dtype, load_decoder
+    from model.embedded.copying import read_weights
     from model.embedded.engine import EmbeddedEngine
     from model.prompt import Layout
     from model.tokenizer import HubTokenizer
@@ -85,7 +86,8 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
             f"The tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model {decoder.vocab_size}; "
             "they do not belong together."
         )
-    engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=settings.memory_mb * 1024 * 1024)
+    memory = settings.memory_mb * 1024 * 1024
+    engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=memory, copying=read_weights(folder))
     bos_id, eos_ids = _text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)
     return Completer(engine, tokenizer, layout, model_name=_model_name(folder), context_tokens=settings.context_tokens)

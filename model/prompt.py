@@ -49,6 +49,7 @@ class Prompt:
     ids       [n] token ids
     serials   [n] identity of the file's tokens, NO_SERIAL for markers, cut tokens and the lead
     anchor    index of the suffix marker (n for a left-to-right prompt)
+    lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
     """
 
@@ -56,6 +57,7 @@ class Prompt:
     serials: SerialArray
     anchor: int
     end_ids: frozenset[int] = frozenset()
+    lead: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -153,6 +155,7 @@ class Layout:
             np.concatenate(serials),
             len(self._prefix) + anchor,
             self._ends,
+            lead,
         )
 
 

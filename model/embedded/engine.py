@@ -9,6 +9,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from model.embedded.copying import Copies, Weights
 from model.embedded.decoder import Decoder, causal_mask
 from model.embedded.kv_cache import KVCache
 from model.embedded.refresh import next_slice
@@ -35,11 +36,12 @@ class EmbeddedEngine:
 
     name = "embedded"
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, memory_bytes: int) -> None:
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, memory_bytes: int, copying: Weights = ()) -> None:
         self.decoder = decoder
         self.max_context = decoder.config.max_positions
         self._tokenizer = tokenizer
         self._memory_bytes = memory_bytes
+        self._copying = copying
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
@@ -75,11 +77,15 @@ class EmbeddedEngine:
             if len(ids) > 1:
                 slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
                 hidden = torch.cat((hidden, self._run(cache, ids[:-1], slots)))
-            logprobs = self.decoder.logits(hidden).log_softmax(-1)
+            logits = self.decoder.logits(hidden)
         finally:
             cache.truncate(end)
-        chosen = torch.from_numpy(ids.astype(np.int64))[:, None]
-        return [float(logprob) for logprob in logprobs.gather(1, chosen)[:, 0]]
+        copies = Copies(request.prompt, self._copying, len(ids))
+        found = []
+        for token, row in zip(ids.tolist(), logits, strict=True):
+            found.append(float(copies.mixed(row)[token]))
+            copies.append(token)
+        return found
 
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
         self._limit(request)
@@ -184,6 +190,7 @@ class EmbeddedEngine:
     ) -> Completion:
         """Generate until the stop rule, an end token or the limit. Leaves the generated slots in the cache."""
         sampler = Sampler(request.sampling)
+        copies = Copies(request.prompt, self._copying, limit)
         utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         text = ""
         logprobs: list[float] = []
@@ -191,12 +198,13 @@ class EmbeddedEngine:
         for slot in range(len(request.prompt), len(request.prompt) + limit):
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(logits)
+            token, logprob = sampler.choose(copies.mixed(logits))
             if not logprobs:
                 timings.first_token = watch.total()
             if token in request.prompt.end_ids:
                 return _completion(text, logprobs, timings, watch, "end")
             logprobs.append(logprob)
+            copies.append(token)
             text += utf8.decode(self._tokenizer.token_bytes(token))
             cut = request.stop(text)
             if cut is not None:

@@ -203,7 +203,7 @@ def _export(args: argparse.Namespace) -> int:
         return 0
     recipe = load_recipe(args.recipe)
     work = work_folder(args.work, recipe.name)
-    export(work, args.output, model_card(recipe, work, _read_result(args.result)))
+    export(work, args.output, model_card(recipe, work, _read_result(args.result)), _say)
     if getattr(args, "pieces", None):
         pieces.split(args.output, args.pieces)
     _say(f"The model is in {args.output}.")

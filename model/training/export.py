@@ -5,25 +5,33 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from model.training.copying import fit
 from model.training.network import Shape
+from model.training.shards import has_shards, read_shards
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, special_id
 from model.training.train import read_state
 
 
-def export(work: Path, output: Path, card: str) -> None:
-    """Write the folder; it appears complete or not at all, and replaces an older one."""
+def export(work: Path, output: Path, card: str, say: Callable[[str], None] = lambda message: None) -> None:
+    """Write the folder; it appears complete or not at all, and replaces an older one.
+
+    Where the work folder has its shards, what the model copies from a file is fitted.
+    """
     state = read_state(work)
     shape = Shape(**state["shape"])
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         write_checkpoint(state["parameters"], shape, work, temporary)
+        if has_shards(work):
+            fit(temporary, read_shards(work), say)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if (work / "manifest.json").is_file():
             shutil.copyfile(work / "manifest.json", temporary / "manifest.json")

@@ -76,7 +76,7 @@ class Editor:
         return Snapshot("file", self.text, self.revision, self.edits)
 
     def prompt(self) -> Prompt:
-        return self.completer._prompt(self.snapshot(), self.caret, 4)
+        return self.completer.prompt(self.snapshot(), self.caret, 4)
 
     def encode(self, reuse: ReuseMode = "pie") -> torch.Tensor:
         """Bring the cache to the prompt; the logits after its last token."""

@@ -95,7 +95,7 @@ def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) ->
         kept = data.draw(st.integers(0, 4))
         told = data.draw(st.sampled_from([log, log[len(log) - kept :], (Edit(0, 0, b"?"),)]))
         caret = data.draw(edits_of(text.data)).start
-        prompt = completer._prompt(Snapshot("a", text, revision, told), caret, 8)
+        prompt = completer.prompt(Snapshot("a", text, revision, told), caret, 8)
         known = completer._known["a"].tokens
         known.check_integrity()
         assert known.data == text.data
@@ -137,12 +137,12 @@ def test_the_view_of_a_huge_text_stays_while_it_is_edited() -> None:
     completer = Completer(ScriptedEngine(), tokens, Layout(tokens), model_name="", context_tokens=4096)
     text = Text(b"value = value_of(1234)\n" * 90_000)
     caret = len(text.data) // 2
-    completer._prompt(Snapshot("a", text), caret, 8)
+    completer.prompt(Snapshot("a", text), caret, 8)
     for place in (caret, 10, caret, len(text.data) - 9, caret - 300, caret + 300):
         before = completer._known["a"].tokens
         text = text.apply(Edit(place, place, b"z\n"))
         caret += 2 if place <= caret else 0
-        completer._prompt(Snapshot("a", text, 0), caret, 8)
+        completer.prompt(Snapshot("a", text, 0), caret, 8)
         known = completer._known["a"]
         assert len(np.setdiff1d(known.tokens.serials, before.serials)) <= 8
         assert text.data[known.view_start :].startswith(known.tokens.data)
@@ -165,7 +165,7 @@ def test_a_view_shows_the_text_around_the_caret(data: st.DataObject) -> None:
             for _ in range(data.draw(st.integers(0, 2))):
                 text = text.apply(data.draw(edits_of(text.data)))
             caret = data.draw(edits_of(text.data)).start
-            completer._prompt(Snapshot("a", text), caret, 8)
+            completer.prompt(Snapshot("a", text), caret, 8)
             known = completer._known["a"]
             known.tokens.check_integrity()
             start, end = known.view_start, known.view_start + len(known.tokens.data)
@@ -215,7 +215,7 @@ def test_the_begin_token_is_added_where_the_checkpoint_adds_it(tmp_path: Path, s
         (tmp_path / name).write_text(json.dumps(config | {"bos_token_id": raw.token_to_id("<|endoftext|>")}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({} if said is None else {"add_bos_token": said}))
     completer = load_completer(EngineSettings(model=str(tmp_path), dtype="float32"))
-    prompt = completer._prompt(Snapshot("a", Text.from_str("x = 1")), 5, 8)
+    prompt = completer.prompt(Snapshot("a", Text.from_str("x = 1")), 5, 8)
     assert (prompt.ids[0] == raw.token_to_id("<|endoftext|>")) is np.bool_(begins)
 
 

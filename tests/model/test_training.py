@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from model.engine import ModelError
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, pieces, shards
+from model.training.copying import MAX_MATCH
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import export
 from model.training.recipes import Recipe, load_recipe
@@ -588,6 +589,7 @@ def test_the_commands_prepare_train_export_and_join(
     home = str(tmp_path / "home")
     assert cli.run(parse("export", "--from-pieces", str(tmp_path / "pieces"), "--output", home)) == 0
 
+    assert len(json.loads((tmp_path / "home" / "keyturn.json").read_text())["copying"]) == MAX_MATCH
     card = (tmp_path / "home" / "README.md").read_text(encoding="utf-8")
     assert "| folder | 0 | MIT | 6 |" in card
     assert "| context 2048 | 12.50 | 1.23 |" in card

@@ -1,0 +1,94 @@
+"""Mixes what the model expects with what the file has already said.
+
+Code repeats itself, and a small model hardly copies from far away. So the next token's probability is a mixture
+
+    p(token) = (1 - w) p_model(token) + w [token = copy]
+
+where the copy is what followed the longest earlier occurrence of the last tokens in the prompt, the most recent one of
+several, and w depends on how many tokens agreed. It stays a distribution, so log-probabilities keep their meaning.
+(Grave et al., "Improving Neural Language Models with a Continuous Cache"; Liu et al., "Infini-gram".)
+
+The weights are fitted to a model when it is trained (`model.training.copying`) and stand in its folder, in
+`keyturn.json`. A model without them, such as a large one, is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.engine import ModelError
+from model.prompt import Prompt
+from model.tokenizer import IntArray
+
+FILE_NAME = "keyturn.json"
+
+_BORDER = -1
+"""A token that agrees with nothing: no match runs from the text after the caret into the text before it."""
+
+Weights = tuple[float, ...]
+"""Of the copy, for 1, 2, … agreeing tokens; the last one also for all longer matches. Empty: nothing is copied."""
+
+
+class Copies:
+    """What one completion may copy; told of each generated token."""
+
+    def __init__(self, prompt: Prompt, weights: Weights, room: int) -> None:
+        head = prompt.ids[: prompt.anchor]
+        lead = prompt.ids[len(prompt) - prompt.lead :]
+        after = prompt.ids[prompt.anchor + 1 : len(prompt) - prompt.lead - 1]
+        known = [after, np.array([_BORDER], dtype=np.int32), head, lead]
+        self._length = sum(map(len, known))
+        self._ids: IntArray = np.concatenate([*known, np.zeros(room, dtype=np.int32)])
+        self._own = len(after) + 1  # where the text before the caret starts
+        self._weights = weights
+
+    def append(self, token: int) -> None:
+        self._ids[self._length] = token
+        self._length += 1
+
+    def mixed(self, logits: Tensor) -> Tensor:
+        """[vocabulary] logits of the model to log-probabilities of the mixture."""
+        length, token = self.find()
+        logprobs = torch.log_softmax(logits, dim=-1)
+        if not length:
+            return logprobs
+        weight = self._weights[min(length, len(self._weights)) - 1]
+        copied = weight + (1 - weight) * float(logprobs[token].exp())
+        logprobs = logprobs + float(np.log1p(-weight))
+        logprobs[token] = float(np.log(copied))
+        return logprobs
+
+    def find(self) -> tuple[int, int]:
+        """(agreeing tokens, the token to copy) of the longest match, at most as long as there are weights; (0, 0)."""
+        ids, end = self._ids, self._length
+        if end <= self._own:
+            return 0, 0
+        # Each place whose token is the last one is a candidate; those that agree one token further back stay.
+        places = np.flatnonzero((ids[: end - 1] == ids[end - 1]) & (ids[1:end] != _BORDER))
+        length = 0
+        while len(places) and length < len(self._weights):
+            best, length = places, length + 1
+            if end - 1 - length < self._own:
+                break
+            further = places - length
+            places = places[(further >= 0) & (ids[further] == ids[end - 1 - length])]
+        return (length, int(ids[best[-1] + 1])) if length else (0, 0)
+
+
+def read_weights(folder: Path) -> Weights:
+    """The weights in a model's folder, none where it has no such file; raises `ModelError` for a broken one."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return ()
+    try:
+        weights = tuple(float(weight) for weight in json.loads(path.read_text(encoding="utf-8"))["copying"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}); download the model again.") from error
+    if not all(0 <= weight < 1 for weight in weights):
+        raise ModelError(f"{path} has weights that are no probabilities below 1; download the model again.")
+    return weights
