@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ITEMS = 3
-IDLE_SECONDS = 0.15
+IDLE_SECONDS = 0.03
 MAX_BYTES_ENCODED_ON_OPEN = 16 * 1024
 _MAX_SHOWN = 256
 _STOPS: dict[str, Stop] = {"auto": "auto", "never": "line", "always": "block"}

@@ -113,6 +113,8 @@ local function client_config()
     init_options = section(options.settings),
     filetypes = options.filetypes,
     root_markers = options.root_markers,
+    -- The server reads ahead while one types, if it hears of it; Neovim alone would wait 150 ms before telling.
+    flags = { debounce_text_changes = 0 },
     handlers = {
       ['keyturn/status'] = status.on_status,
       ['window/showMessage'] = function(_, result)
