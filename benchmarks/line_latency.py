@@ -22,10 +22,10 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
+from benchmarks.spread import spread
 from model.completer import Completer
 from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
 from model.machine import machine
@@ -58,7 +58,7 @@ def main() -> None:
         "carets": len(tokens),
         "context_tokens": args.context,
         "prompt_tokens_median": statistics.median(tokens),
-        "milliseconds": {name: summary(values) for name, values in times.items()},
+        "milliseconds": {name: spread(values) for name, values in times.items()},
         "machine": machine(),
     }
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -91,15 +91,6 @@ def ask(completer: Completer, snapshot: Snapshot, caret: int) -> tuple[float, in
     started = time.perf_counter()
     completion = completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, stop=end_of_line)
     return (time.perf_counter() - started) * 1000, completion.tokens.prompt
-
-
-def summary(values: list[float]) -> dict[str, Any]:
-    ordered = sorted(values)
-    return {
-        "median": round(statistics.median(ordered), 1),
-        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
-        "max": round(ordered[-1], 1),
-    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, SOURCE, summary
+from benchmarks.spread import trials
+from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, SOURCE
 from model.machine import machine
 from tests.editors.neovim.editor import PROBE, Editor, editing
 from tests.editors.neovim.install import SUITES, install, install_tools
@@ -59,13 +60,7 @@ def main() -> None:
             editor.wait_until_ready()
             rng = random.Random(6)
             measured = [trial(editor, rng) for _ in range(args.trials)]
-        times = [milliseconds for milliseconds in measured if milliseconds is not None and milliseconds >= 0]
-        found[f"neovim {version}"] = {
-            "timed": len(times),
-            "nothing_suggested": measured.count(None),
-            "typed_along": measured.count(-1),
-            "milliseconds": summary(times),
-        }
+        found[f"neovim {version}"] = trials(measured)
     found["machine"] = machine()
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

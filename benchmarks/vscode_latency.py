@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from playwright.sync_api import sync_playwright
 
+from benchmarks.spread import trials
 from model.machine import machine
 from tests.editors.vscode.conftest import CHROMIUM_FLAGS, SERVER
 from tests.editors.vscode.install import install
@@ -58,8 +57,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     installation = install()
-    times: list[float] = []
-    nothing = along = 0
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=str(installation.chromium), args=list(CHROMIUM_FLAGS))
         files = {"main.py": SOURCE.read_bytes()}
@@ -69,22 +66,12 @@ def main() -> None:
             window.wait_until_ready()
             window.page.evaluate(WATCH, GHOST)
             rng = random.Random(6)
-            for _ in range(args.trials):
-                found = trial(window, rng)
-                if found is None:
-                    nothing += 1
-                elif found < 0:
-                    along += 1
-                else:
-                    times.append(found)
+            measured = [trial(window, rng) for _ in range(args.trials)]
         browser.close()
     result = {
         "file": SOURCE.name,
         "lines": SOURCE.read_text(encoding="utf-8").count("\n"),
-        "timed": len(times),
-        "nothing_suggested": nothing,
-        "typed_along": along,
-        "milliseconds": summary(times),
+        **trials(measured),
         "machine": machine(),
     }
     args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -104,16 +91,6 @@ def trial(window: Workbench, rng: random.Random) -> float | None:
     if not state["shown"]:
         return -1 if state["before"] else None
     return float(state["shown"] - state["key"])
-
-
-def summary(times: list[float]) -> dict[str, Any]:
-    ordered = sorted(times)
-    return {
-        "min": round(ordered[0], 1),
-        "median": round(statistics.median(ordered), 1),
-        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
-        "max": round(ordered[-1], 1),
-    }
 
 
 if __name__ == "__main__":

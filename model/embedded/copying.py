@@ -66,7 +66,7 @@ class Copies:
     def find(self) -> tuple[int, int]:
         """(agreeing tokens, the token to copy) of the longest match, at most as long as there are weights; (0, 0)."""
         ids, end = self._ids, self._length
-        if end <= self._own:
+        if not self._weights or end <= self._own:
             return 0, 0
         # Each place whose token is the last one is a candidate; those that agree one token further back stay.
         places = np.flatnonzero((ids[: end - 1] == ids[end - 1]) & (ids[1:end] != _BORDER))

@@ -62,9 +62,7 @@ def sample(files: TokenFiles, tokenizer: Tokenizer, count: int, seed: int) -> li
     chosen = random.Random(seed).sample(range(len(files)), min(count, len(files)))
     texts = []
     for index in sorted(chosen):
-        start = int(files.token_ends[index - 1]) if index else 0
-        tokens = files.tokens[start : int(files.token_ends[index])].tolist()
-        text = b"".join(tokenizer.token_bytes(token) for token in tokens).decode()
+        text = b"".join(tokenizer.token_bytes(token) for token in files.text(index).tolist()).decode()
         texts.append(CorpusFile("corpus", str(index), text))
     return texts
 

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from ast_tools.text import char_continues
 from model.training.shards import TokenFiles, vocabulary_bytes
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, special_id
 
@@ -175,22 +176,21 @@ class Sampler:
 
     def plain(self, index: int, room: int, rng: random.Random) -> Sample:
         """A file's name and start, or its text from a random line on; with the end marker if its end fits."""
-        tokens = _part(self._files.tokens, self._files.token_ends, index)
+        tokens = self._files.text(index)
         head: list[int] = []
         start = 0
         if len(tokens) > room and rng.random() < 0.8:
             start = self._line_start(tokens, rng.randrange(len(tokens) - room // 2))
         else:
-            head = _part(self._files.headers, self._files.header_ends, index).tolist()
+            head = self._files.header(index).tolist()
         return Sample([*head, *tokens[start : start + room].tolist(), self._end][:room])
 
     def fill_in_the_middle(self, index: int, room: int, rng: random.Random) -> Sample | None:
         """A sample, or None where the cut that was drawn leaves a middle that takes more than half of the room."""
-        tokens = _part(self._files.tokens, self._files.token_ends, index)
+        tokens = self._files.text(index)
         starts = np.cumsum(self._lengths[tokens]) - self._lengths[tokens]
         data = b"".join([self._pieces[i] for i in tokens.tolist()])
-        nodes = _part(self._files.nodes, self._files.node_ends, index)
-        start, end = cut(data, nodes, rng)
+        start, end = cut(data, self._files.spans(index), rng)
         middle = [*self._encode(data[start:end]), self._end]
         if len(middle) > room // 2:
             return None
@@ -335,10 +335,6 @@ def _line_end(data: bytes, offset: int) -> int:
 def _between_characters(data: bytes, offset: int) -> int:
     """The offset, or the next one that is not inside a UTF-8 sequence."""
     offset = min(offset, len(data))
-    while offset < len(data) and data[offset] & 0xC0 == 0x80:
+    while char_continues(data, offset):
         offset += 1
     return offset
-
-
-def _part(values: NDArray[Any], ends: NDArray[np.int64], index: int) -> NDArray[Any]:
-    return values[int(ends[index - 1]) if index else 0 : int(ends[index])]

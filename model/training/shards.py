@@ -63,6 +63,18 @@ class TokenFiles:
     def __len__(self) -> int:
         return len(self.token_ends)
 
+    def text(self, index: int) -> NDArray[np.uint16]:
+        """One file's tokens."""
+        return self.tokens[_range(self.token_ends, index)]
+
+    def header(self, index: int) -> NDArray[np.uint16]:
+        """The tokens that name it."""
+        return self.headers[_range(self.header_ends, index)]
+
+    def spans(self, index: int) -> NDArray[np.uint32]:
+        """[k, 2] byte spans of its syntax nodes."""
+        return self.nodes[_range(self.node_ends, index)]
+
 
 def write_shards(
     files: Sequence[CorpusFile],
@@ -147,6 +159,10 @@ def tokenise(files: Sequence[CorpusFile], tokenizer: Tokenizer) -> TokenFiles:
         np.concatenate(nodes),
         _ends(nodes),
     )
+
+
+def _range(ends: NDArray[np.int64], index: int) -> slice:
+    return slice(int(ends[index - 1]) if index else 0, int(ends[index]))
 
 
 def _ends(parts: Sequence[NDArray[Any]]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ Into `.editors/vscode` in the repository, once. Raises with the failed command's
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,8 +68,6 @@ def pack() -> Path:
 
 
 def _named_packages() -> list[str]:
-    import json
-
     packages = json.loads(PACKAGES.read_text(encoding="utf-8"))["dependencies"]
     return [f"{name}@{version}" for name, version in packages.items()]
 

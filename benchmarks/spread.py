@@ -1,0 +1,29 @@
+"""How a recorded figure spreads."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+
+def spread(milliseconds: Sequence[float]) -> dict[str, Any]:
+    """Least, median, ninth decile and most."""
+    ordered = sorted(milliseconds)
+    return {
+        "min": round(ordered[0], 1),
+        "median": round(statistics.median(ordered), 1),
+        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
+        "max": round(ordered[-1], 1),
+    }
+
+
+def trials(measured: Sequence[float | None]) -> dict[str, Any]:
+    """Trials in an editor: milliseconds, None where nothing was suggested, -1 where a suggestion was typed along."""
+    times = [one for one in measured if one is not None and one >= 0]
+    return {
+        "timed": len(times),
+        "nothing_suggested": measured.count(None),
+        "typed_along": measured.count(-1),
+        "milliseconds": spread(times),
+    }
