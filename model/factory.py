@@ -66,6 +66,7 @@ def _scripted(settings: EngineSettings) -> Completer:
 
 def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
     progress("Starting torch", 0)
+    import model.embedded  # noqa: F401, I001 - before torch
     import torch
 
     from model.completer import Completer

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from
-from model.embedded.rope import RotaryTable, inverse_frequencies
 from model.engine import ModelError
+from model.rope import RotaryTable, inverse_frequencies
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """The `model_type`s whose forward pass `model.embedded.decoder` is."""

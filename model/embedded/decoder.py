@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.embedded.kv_cache import CacheShape, KVCache
-from model.embedded.rope import RotaryTable
+from model.rope import RotaryTable
 
 TensorSource = Callable[[str], "Tensor | None"]
 """A checkpoint's tensor by name, in the engine's dtype; None where it has none of that name."""

@@ -12,7 +12,6 @@ import torch
 from model.embedded.copying import Copies, Weights
 from model.embedded.decoder import Decoder, causal_mask
 from model.embedded.kv_cache import KVCache
-from model.embedded.refresh import next_slice
 from model.embedded.sampling import Sampler
 from model.engine import (
     CancelCheck,
@@ -24,6 +23,7 @@ from model.engine import (
     TokenCounts,
     never_cancelled,
 )
+from model.refresh import next_slice
 from model.reuse import ReusePlan, plan_reuse
 from model.tokenizer import IntArray, Tokenizer
 

@@ -19,10 +19,10 @@ from model.embedded.checkpoint import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
-from model.embedded.rope import inverse_frequencies
 from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
 from model.prompt import LEAD, MAX_LEAD, Layout, Prompt
 from model.reuse import plan_reuse
+from model.rope import inverse_frequencies
 from model.snapshot import Snapshot
 from tests.model.oracle import OracleCache
 from tests.model.strategies import edits_of, texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.embedded.kv_cache import HOLE, KVCache
+from model.held_tokens import HOLE, HeldTokens
 from model.tokenizer import IntArray
 
 REFRESH_SLICE = 64
@@ -19,7 +19,7 @@ NEAR = 256
 """Tokens on either side of the anchor that are refreshed first."""
 
 
-def next_slice(cache: KVCache) -> IntArray | None:
+def next_slice(cache: HeldTokens) -> IntArray | None:
     """Slots to encode next, rising; None when the cache is exact or is waiting for a prompt to fill its holes."""
     if cache.exact_length == cache.length or (cache.ids[: cache.length] == HOLE).any():
         return None
