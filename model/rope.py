@@ -16,19 +16,23 @@ from torch import Tensor
 from model.engine import ModelError
 
 SUPPORTED = ("default", "linear", "llama3")
+"""Scalings that change frequencies only."""
+TURNED = (*SUPPORTED, "yarn")
+"""Scalings whose keys can be turned. YaRN scales queries and keys, too, which a turn leaves as it is."""
 
 
-def inverse_frequencies(head_dim: int, parameters: Mapping[str, Any]) -> Tensor:
+def inverse_frequencies(head_dim: int, parameters: Mapping[str, Any], kinds: tuple[str, ...] = SUPPORTED) -> Tensor:
     """[head_dim / 2] float32 radians a position.
 
     `parameters` are the checkpoint's `rope_parameters`. Raises `ModelError` for a scaling whose rotation is not the
-    same for every length of text (dynamic NTK and its relatives): such keys cannot be turned.
+    same for every length of text (dynamic NTK and its relatives), whose keys cannot be turned, and for one that is not
+    among `kinds`.
     """
     kind = parameters.get("rope_type", "default")
-    if kind not in SUPPORTED:
+    if kind not in kinds:
         raise ModelError(
-            f"This model scales its positions by '{kind}', which the embedded engine cannot turn; "
-            f"use a model with {', '.join(SUPPORTED)} rotary positions."
+            f"This model scales its positions by '{kind}', which keyturn cannot turn; "
+            f"use a model with {', '.join(kinds)} rotary positions."
         )
     if parameters.get("partial_rotary_factor", 1.0) != 1.0:
         raise ModelError("This model rotates a part of each head only, which the embedded engine does not know.")
@@ -38,6 +42,8 @@ def inverse_frequencies(head_dim: int, parameters: Mapping[str, Any]) -> Tensor:
         return frequencies / float(parameters["factor"])
     if kind == "llama3":
         return _llama3(frequencies, parameters)
+    if kind == "yarn":
+        return _yarn(frequencies, parameters)
     return frequencies
 
 
@@ -49,6 +55,24 @@ def _llama3(frequencies: Tensor, parameters: Mapping[str, Any]) -> Tensor:
     wavelengths = 2 * math.pi / frequencies
     mix = ((trained / wavelengths - low) / (high - low)).clamp(0.0, 1.0)
     return (1 - mix) * frequencies / factor + mix * frequencies
+
+
+def _yarn(frequencies: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    """YaRN (Peng et al., arXiv 2309.00071): slow frequencies by `factor`, fast ones not, those between by a ramp."""
+    num_frequencies = len(frequencies)
+    trained, base = float(parameters["original_max_position_embeddings"]), float(parameters["rope_theta"])
+
+    def index_of(rotations: float) -> float:
+        """Which frequency turns so many times over the length that the model was trained on."""
+        return num_frequencies * math.log(trained / (rotations * 2 * math.pi)) / math.log(base)
+
+    low, high = index_of(float(parameters.get("beta_fast") or 32)), index_of(float(parameters.get("beta_slow") or 1))
+    if parameters.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * num_frequencies - 1)
+    ramp = (torch.arange(num_frequencies, dtype=torch.float32) - low) / max(high - low, 0.001)
+    slow = ramp.clamp(0.0, 1.0)
+    return slow * frequencies / float(parameters["factor"]) + (1 - slow) * frequencies
 
 
 class RotaryTable:

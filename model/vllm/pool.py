@@ -1,0 +1,136 @@
+"""The pool of rows, in a worker: copies tokens between vLLM's paged cache and the pool, and turns keys on the way back.
+
+A paged cache is given as two views a layer, keys and values, each [blocks, kv_heads, block_size, head_dim]. A row of
+the pool holds one token of all layers, keys as they were when the model wrote them, rotated to their origin. A key that
+goes back to its origin is copied bit for bit; another one is turned once, computed in float32 and rounded once.
+
+Knows torch, not vLLM. Every tensor parallel rank has a pool of its own heads and obeys the same commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.vllm.documents import Ints
+
+
+@dataclass(frozen=True)
+class Save:
+    """After the step: the tokens from `start` on go from the request's blocks to these rows."""
+
+    block_ids: Sequence[int]
+    start: int
+    rows: Ints
+
+
+@dataclass(frozen=True)
+class Load:
+    """Before the step: the tokens from `start` on come from these rows, each turned by so many positions."""
+
+    block_ids: Sequence[int]
+    start: int
+    rows: Ints
+    shifts: Ints
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's paged cache."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Pool:
+    """Keys and values of `num_rows` tokens."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        num_rows: int,
+        block_size: int,
+        frequencies: Tensor,
+        device: torch.device | None = None,
+    ) -> None:
+        """`block_size` is that of the scheduler's blocks; the cache's own may be a part of it.
+
+        `frequencies` are radians a position, [rotated / 2], for the first `rotated` numbers of each head. The pool is
+        kept on `device`, by default in the processor's memory.
+        """
+        self._layers = layers
+        self._block_size = block_size
+        self._frequencies = frequencies.double().cpu()
+        cache = layers[0].keys
+        device = device or torch.device("cpu")
+        pinned = device.type == "cpu" and cache.device.type == "cuda"
+        self._rows = [
+            Layer(*(torch.empty(num_rows, v.shape[1], v.shape[3], dtype=v.dtype, device=device, pin_memory=pinned)
+                    for v in (layer.keys, layer.values)))
+            for layer in layers
+        ]  # fmt: skip
+        self._device = device
+
+    def save(self, command: Save) -> None:
+        """Copy tokens from the paged cache into rows."""
+        block, offset = self._places(command.block_ids, command.start, len(command.rows))
+        rows = torch.from_numpy(command.rows.astype(np.int64)).to(self._device)
+        for layer, held in zip(self._layers, self._rows, strict=True):
+            held.keys[rows] = layer.keys[block, :, offset].to(self._device)
+            held.values[rows] = layer.values[block, :, offset].to(self._device)
+
+    def load(self, command: Load) -> None:
+        """Copy rows into the paged cache, keys turned to where their tokens stand now."""
+        block, offset = self._places(command.block_ids, command.start, len(command.rows))
+        rows = torch.from_numpy(command.rows.astype(np.int64)).to(self._device)
+        turns = self._turns(command.shifts)
+        for layer, held in zip(self._layers, self._rows, strict=True):
+            device = layer.keys.device
+            keys = held.keys[rows].to(device, non_blocking=True)
+            for which, cos, sin in turns:
+                keys[which] = _rotated(keys[which], cos, sin)
+            layer.keys[block, :, offset] = keys
+            layer.values[block, :, offset] = held.values[rows].to(device, non_blocking=True)
+
+    def _places(self, block_ids: Sequence[int], start: int, count: int) -> tuple[Tensor, Tensor]:
+        """(block, offset in it) of so many tokens, in the paged cache's own blocks."""
+        cache = self._layers[0].keys
+        own_size = cache.shape[2]
+        positions = np.arange(start, start + count)
+        block = np.asarray(block_ids, dtype=np.int64)[positions // self._block_size]
+        offset = positions % self._block_size
+        block = block * (self._block_size // own_size) + offset // own_size
+        return torch.from_numpy(block).to(cache.device), torch.from_numpy(offset % own_size).to(cache.device)
+
+    def _turns(self, shifts: Ints) -> list[tuple[slice | Tensor, Tensor, Tensor]]:
+        """For each distance that tokens have moved: which they are, and the cosines and sines to turn them by."""
+        device = self._layers[0].keys.device
+        found: list[tuple[slice | Tensor, Tensor, Tensor]] = []
+        for shift in np.unique(shifts[shifts != 0]):
+            angles = float(shift) * self._frequencies
+            cos, sin = angles.cos().float().to(device), angles.sin().float().to(device)
+            found.append((_as_slice(np.flatnonzero(shifts == shift), device), cos, sin))
+        return found
+
+
+def _as_slice(indices: NDArray[np.intp], device: torch.device) -> slice | Tensor:
+    """Rising indices as a slice where they follow one another, which is faster."""
+    if len(indices) == indices[-1] - indices[0] + 1:
+        return slice(int(indices[0]), int(indices[-1]) + 1)
+    return torch.from_numpy(indices).to(device)
+
+
+def _rotated(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """[tokens, heads, head_dim], the first numbers of each head rotated as in `model.rope`, the others as they are."""
+    half = len(cos)
+    first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
+    turned = keys.clone()
+    turned[..., :half] = first * cos - second * sin
+    turned[..., half : 2 * half] = second * cos + first * sin
+    return turned
