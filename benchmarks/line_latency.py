@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
 from benchmarks.spread import spread
 from model.completer import Completer
-from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
+from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
 from model.snapshot import Snapshot
 from model.training.carets import Caret, draw_carets
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    completer = load_completer(EngineSettings(model=str(args.model), context_tokens=args.context))
+    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=args.context))
     files = held_out_files(args.work / "held_out")
     times: dict[str, list[float]] = {"typing": [], "edited": [], "cold": []}
     tokens: list[int] = []

@@ -23,7 +23,7 @@ from lsp.exits import DONE, UsageError
 from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
-from model.completer import Completer
+from model.completer import CompleterLike
 from model.engine import KeyturnError
 from model.snapshot import Snapshot
 
@@ -75,7 +75,7 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 class Batch:
     """Answers lines with one engine, and keeps the documents that they name."""
 
-    def __init__(self, completer: Completer, settings: Settings, stop: Stop) -> None:
+    def __init__(self, completer: CompleterLike, settings: Settings, stop: Stop) -> None:
         self._completer = completer
         self._settings = settings
         self._stop = stop

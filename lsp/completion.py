@@ -34,7 +34,7 @@ from model.snapshot import Snapshot
 if TYPE_CHECKING:
     from ast_tools.languages import Language
     from lsp.suggestion import Answer, Stop
-    from model.completer import Completer
+    from model.completer import CompleterLike
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Suggester:
         request_number = latest.num_requests
         self.counts.engine_requests += 1
 
-        def work(completer: Completer, cancelled: CancelCheck) -> Answer:
+        def work(completer: CompleterLike, cancelled: CancelCheck) -> Answer:
             from lsp.suggestion import Question, think  # Imports tree_sitter: not while the server starts.
 
             question = Question(
@@ -252,7 +252,7 @@ class _EncodeAhead:
     settings: Settings
     is_encoded: bool = False
 
-    def __call__(self, completer: Completer, cancelled: CancelCheck) -> bool:
+    def __call__(self, completer: CompleterLike, cancelled: CancelCheck) -> bool:
         reuse: ReuseMode = self.settings.reuse
         if self.is_encoded:
             return completer.refresh(self.snapshot.document, cancelled)

@@ -27,8 +27,8 @@ ENVIRONMENT_PREFIX = "KEYTURN_"
 CLIENT_ONLY = frozenset({"trace", "server", "path", "command", "commands"})
 """Names under `keyturn.` that editors keep for themselves; the server passes over them in silence."""
 
-REFUSED_IN_PROJECTS = frozenset({"url", "api_key", "command", "commands"})
-"""Not settings of the server (yet); named here so that a project that tries them hears why they do nothing."""
+REFUSED_IN_PROJECTS = frozenset({"command", "commands"})
+"""Not settings of the server; named here so that a project that tries them hears why they do nothing."""
 
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_PROBLEMS = 8
@@ -41,9 +41,16 @@ def _setting(
     at_least: float | None = None,
     at_most: float | None = None,
     in_projects: bool = True,
+    is_secret: bool = False,
 ) -> Any:
-    metadata = {"doc": doc, "at_least": at_least, "at_most": at_most, "in_projects": in_projects}
-    return field(default=default, metadata=metadata)
+    metadata = {
+        "doc": doc,
+        "at_least": at_least,
+        "at_most": at_most,
+        "in_projects": in_projects,
+        "is_secret": is_secret,
+    }
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,30 @@ class Settings:
     """Every setting, its default and its meaning. `metadata["doc"]` of each field is the user's documentation."""
 
     enabled: bool = _setting(True, "Whether suggestions are made at all.")
-    engine: Literal["embedded", "scripted"] = _setting(
+    engine: Literal["embedded", "vllm", "scripted"] = _setting(
         "embedded",
-        "What runs the model: torch in this process, or a script for trials and tests.",
+        "What runs the model: torch in this process, a server, or a script for trials and tests.",
         in_projects=False,
     )
     model: str | None = _setting(
         None,
-        "Folder of a Hugging Face checkpoint (safetensors). Unset: the model that comes with keyturn.",
+        "Folder of a Hugging Face checkpoint (safetensors); with a server, the name of one of its models. Unset: the "
+        "model that comes with keyturn, or the server's first.",
         in_projects=False,
     )
+    url: str | None = _setting(
+        None, "Address of the server: vLLM, or another one with OpenAI's completions API.", in_projects=False
+    )
+    api_key: str | None = _setting(None, "Key that the server asks for.", in_projects=False, is_secret=True)
+    ca_file: str | None = _setting(
+        None, "File of the certificate authorities to trust instead of the usual ones.", in_projects=False
+    )
+    tokenizer: str | None = _setting(
+        None,
+        "Folder with the tokenizer.json of the server's model. Unset: asked of the server, or found on this machine.",
+        in_projects=False,
+    )
+    fallback: bool = _setting(True, "Whether the model that comes with keyturn stands in while the server is away.")
     script: str | None = _setting(None, "JSON file that the scripted engine answers from.", in_projects=False)
     reuse: ReuseMode = _setting(
         "pie",
@@ -100,6 +121,11 @@ class Settings:
             threads=self.threads,
             dtype=self.dtype,
             script=self.script,
+            url=self.url,
+            api_key=self.api_key,
+            ca_file=self.ca_file,
+            tokenizer=self.tokenizer,
+            fallback=self.fallback,
         )
 
     def allows(self, path: str | None, language_id: str | None, root: Path | None) -> bool:
@@ -254,7 +280,8 @@ def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
         try:
             checked = _check(_hint(name), value, setting.metadata, from_text=layer.is_text)
         except ValueError as error:
-            problems.append(f"`{name}` in {layer.origin} must be {error}, not {_shown(value)}; it is ignored.")
+            shown = "what it is" if setting.metadata["is_secret"] else _shown(value)
+            problems.append(f"`{name}` in {layer.origin} must be {error}, not {shown}; it is ignored.")
             continue
         settings = replace(settings, **{name: checked})
     return settings, problems

@@ -23,14 +23,14 @@ from model.engine import CancelCheck, Cancelled, KeyturnError, ModelError
 from model.factory import EngineSettings, load_completer
 
 if TYPE_CHECKING:
-    from model.completer import Completer
+    from model.completer import CompleterLike
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[["Completer", CancelCheck], T]
+Work = Callable[["CompleterLike", CancelCheck], T]
 State = Literal["waiting", "loading", "ready", "error"]
-Loader = Callable[[EngineSettings, Callable[[str, int], None]], "Completer"]
+Loader = Callable[[EngineSettings, Callable[[str, int], None], Callable[[str], None]], "CompleterLike"]
 
 
 class Observer(Protocol):
@@ -39,6 +39,8 @@ class Observer(Protocol):
     def on_progress(self, message: str, percent: int) -> None: ...
 
     def on_state(self, state: State, message: str) -> None: ...
+
+    def problem(self, message: str) -> None: ...
 
 
 class Job(Generic[T]):
@@ -79,7 +81,8 @@ class EngineThread:
         self._num_loads = 0
         self._settings: EngineSettings | None = None
         self._closing = False
-        self._completer: Completer | None = None
+        self._completer: CompleterLike | None = None
+        self._names = ("", "")
         self._thread = threading.Thread(target=self._run, name="keyturn-engine", daemon=True)
         self.state: State = "waiting"
         self.error = ""
@@ -232,7 +235,7 @@ class EngineThread:
             deliver = (job.succeed, job.work(self._completer, lambda: job.is_withdrawn))
         except BaseException as error:
             deliver = (job.fail, error)
-        self._note_bytes(document)
+        self._look_at_completer(document)
         with self._wake:
             self._running = None
         self._on_loop(*deliver)
@@ -250,7 +253,7 @@ class EngineThread:
             logger.info("Idle work ended: %s", error)
         except Exception:
             logger.exception("Idle work failed.")
-        self._note_bytes(document)
+        self._look_at_completer(document)
         with self._wake:
             if more and self._running_idle == document:
                 self._idle[document] = work
@@ -267,8 +270,11 @@ class EngineThread:
         def progress(message: str, percent: int) -> None:
             self._on_loop(self._observer.on_progress, message, percent)
 
+        def notice(message: str) -> None:
+            self._on_loop(self._observer.problem, message)
+
         try:
-            completer = self._loader(settings, progress)
+            completer = self._loader(settings, progress, notice)
         except KeyturnError as error:
             self._on_loop(self._fail_loading, load_id, str(error))
         except Exception as error:
@@ -277,11 +283,17 @@ class EngineThread:
             self._on_loop(self._fail_loading, load_id, f"The engine could not be loaded: {reason}.")
         else:
             self._completer = completer
-            self._on_loop(self._finish_loading, load_id, completer.model_name, completer.engine_name)
+            self._names = completer.model_name, completer.engine_name
+            self._on_loop(self._finish_loading, load_id, *self._names)
 
-    def _note_bytes(self, document: str) -> None:
+    def _look_at_completer(self, document: str) -> None:
+        """Note the sizes of its caches, and its names: a server may have gone, and something else stand in for it."""
         if self._completer is None:
             return
+        names = self._completer.model_name, self._completer.engine_name
+        if names != self._names:
+            self._names = names
+            self._on_loop(self._finish_loading, self._num_loads, *names)
         try:
             documents = {*self.cache_bytes, document}
             self.cache_bytes = {name: self._completer.cache_bytes(name) for name in documents}

@@ -10,7 +10,7 @@ from typing import Any
 from lsp.config import Configuration, Layer, Settings, configure, find_project_root, misfit, standard_layers
 from lsp.exits import UsageError
 from lsp.log import set_up_logging
-from model.completer import Completer
+from model.completer import CompleterLike
 from model.engine import Completion, Sampling
 from model.factory import load_completer
 
@@ -42,7 +42,7 @@ def warn(configuration: Configuration) -> None:
         sys.stderr.write(f"keyturn: {problem}\n")
 
 
-def load(settings: Settings) -> Completer:
+def load(settings: Settings) -> CompleterLike:
     return load_completer(settings.for_engine())
 
 

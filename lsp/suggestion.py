@@ -11,7 +11,7 @@ from typing import Literal
 from ast_tools.languages import Language
 from ast_tools.scope import CaretContext, caret_context, finish, make_stop
 from lsp.syntax_trees import SyntaxTrees
-from model.completer import Completer
+from model.completer import CompleterLike
 from model.engine import CancelCheck, Completion, ReuseMode, Sampling, StopRule, never_cancelled, never_stop
 from model.snapshot import Snapshot
 
@@ -44,7 +44,7 @@ class Answer:
 
 
 def think(
-    completer: Completer, trees: SyntaxTrees, question: Question, cancelled: CancelCheck = never_cancelled
+    completer: CompleterLike, trees: SyntaxTrees, question: Question, cancelled: CancelCheck = never_cancelled
 ) -> Answer:
     """Ask the model, once for each item wanted. Raises what `Completer.complete` raises."""
     snapshot = question.snapshot

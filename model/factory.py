@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from model.checkpoint_files import name_of, text_ends
 from model.engine import ModelError
 
 if TYPE_CHECKING:
-    from model.completer import Completer
+    from model.completer import Completer, CompleterLike
 
 Progress = Callable[[str, int], None]
 """Told a message and a percentage while a model loads."""
+
+Notice = Callable[[str], None]
+"""Told a sentence for the user, at any time while the completer is used, from the thread that uses it."""
+
+_SECONDS_TO_ANSWER = 1.0
+"""A server that does not answer this fast whether it is there is taken to be away."""
 
 DEFAULT_MODEL = Path(__file__).parent / "weights"
 
@@ -24,24 +30,36 @@ DEFAULT_MODEL = Path(__file__).parent / "weights"
 class EngineSettings:
     """What decides which engine runs and how much it may use.
 
-    `model` is a checkpoint folder, None for the default model. `context_tokens` bounds prompt and completion together,
-    `memory_mb` the KV caches of all documents. `threads` None means the processor's cores, at most 8.
+    `model` is a checkpoint folder, None for the default model; with a server the name of one of its models, None for
+    its first. `context_tokens` bounds prompt and completion together, `memory_mb` the KV caches of all documents.
+    `threads` None means the processor's cores, at most 8.
     """
 
-    engine: Literal["embedded", "scripted"] = "embedded"
+    engine: Literal["embedded", "vllm", "scripted"] = "embedded"
     model: str | None = None
     context_tokens: int = 2048
     memory_mb: int = 256
     threads: int | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     script: str | None = None
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    tokenizer: str | None = None
+    fallback: bool = True
 
 
-def load_completer(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:
+def load_completer(
+    settings: EngineSettings,
+    progress: Progress = lambda message, percent: None,
+    notice: Notice = lambda message: None,
+) -> CompleterLike:
     """Load the engine; seconds for the embedded one. Raises `ModelError` with a sentence for the user."""
     if settings.engine == "scripted":
         return _scripted(settings)
-    return _embedded(settings, progress)
+    if settings.engine == "vllm":
+        return _server(settings, progress, notice)
+    return load_embedded(settings, progress)
 
 
 def model_folder(model: str | None) -> Path:
@@ -64,7 +82,35 @@ def _scripted(settings: EngineSettings) -> Completer:
     )
 
 
-def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
+def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> CompleterLike:
+    from model.vllm.completer import ServerCompleter
+    from model.vllm.discover import connect
+    from model.vllm.http import Address, Connection, ServerAway
+
+    if settings.url is None:
+        raise ModelError("The engine `vllm` needs a server; set `url`, such as http://localhost:8000.")
+    progress("Asking the server", 0)
+    connection = Connection(Address(settings.url, settings.api_key, settings.ca_file))
+
+    def reach() -> Completer:
+        if not connection.is_up(_SECONDS_TO_ANSWER):
+            raise ServerAway(f"The server at {connection.address.base} does not answer.")
+        return connect(
+            connection,
+            model=settings.model,
+            tokenizer=settings.tokenizer,
+            context_tokens=settings.context_tokens,
+            notice=notice,
+        )
+
+    def stand_in() -> Completer:
+        return load_embedded(replace(settings, engine="embedded", model=None), progress)
+
+    return ServerCompleter(reach, stand_in if settings.fallback else None, notice)
+
+
+def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:
+    """Load the embedded engine, whatever `engine` says. Raises `ModelError` with a sentence for the user."""
     progress("Starting torch", 0)
     import model.embedded  # noqa: F401, I001 - before torch
     import torch
@@ -89,39 +135,12 @@ def _embedded(settings: EngineSettings, progress: Progress) -> Completer:
         )
     memory = settings.memory_mb * 1024 * 1024
     engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=memory, copying=read_weights(folder))
-    bos_id, eos_ids = _text_ends(folder, tokenizer.start_ids)
+    bos_id, eos_ids = text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)
-    return Completer(engine, tokenizer, layout, model_name=_model_name(folder), context_tokens=settings.context_tokens)
+    return Completer(engine, tokenizer, layout, model_name=name_of(folder), context_tokens=settings.context_tokens)
 
 
 def _num_threads() -> int:
     """The cores that this process may use, at most 8: small models gain nothing from more."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
-
-
-def _model_name(folder: Path) -> str:
-    """The last part of the name in the checkpoint's own configuration, else the folder's name."""
-    config = _read_json(folder / "config.json")
-    return Path(str(config.get("_name_or_path") or folder.resolve())).name
-
-
-def _text_ends(folder: Path, start_ids: list[int]) -> tuple[int | None, tuple[int, ...]]:
-    """(begin token, end tokens) as the checkpoint's own files name them; the begin token only where it is added.
-
-    Some families say so in tokenizer_config.json, others in tokenizer.json alone, which adds `start_ids`.
-    """
-    config = _read_json(folder / "config.json") | _read_json(folder / "generation_config.json")
-    eos = config.get("eos_token_id")
-    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (int(eos),)
-    bos_id = config.get("bos_token_id")
-    adds_bos = _read_json(folder / "tokenizer_config.json").get("add_bos_token", bos_id in start_ids)
-    return (bos_id if adds_bos else None), eos_ids
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

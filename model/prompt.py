@@ -65,7 +65,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Format:
-    """One model family's markers, by token name; `name` is what `keyturn doctor` prints."""
+    """One model family's markers, by token name; `name` is what `keyturn doctor` prints.
+
+    `models` is a pattern for the names of such models, for servers that do not show their vocabulary.
+    """
 
     name: str
     prefix: str
@@ -73,6 +76,7 @@ class Format:
     middle: str
     ends: tuple[str, ...]
     bos: str | None = None
+    models: str = r"(?!)"
 
 
 FORMATS = (
@@ -83,6 +87,7 @@ FORMATS = (
         "<|fim_middle|>",
         ("<|endoftext|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
         + ("<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
+        models=r"qwen.*coder",
     ),
     Format(
         "starcoder2",
@@ -90,6 +95,7 @@ FORMATS = (
         "<fim_suffix>",
         "<fim_middle>",
         ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<repo_name>", "<file_sep>"),
+        models=r"starcoder|santacoder",
     ),
     Format(
         "deepseek-coder",
@@ -98,8 +104,17 @@ FORMATS = (
         "<｜fim▁end｜>",
         ("<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", "<|EOT|>"),
         bos="<｜begin▁of▁sentence｜>",
+        models=r"deepseek.*coder",
     ),
-    Format("code-llama", "▁<PRE>", "▁<SUF>", "▁<MID>", ("</s>", "▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"), bos="<s>"),
+    Format(
+        "code-llama",
+        "▁<PRE>",
+        "▁<SUF>",
+        "▁<MID>",
+        ("</s>", "▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"),
+        bos="<s>",
+        models=r"code-?llama",
+    ),
 )
 """Told apart by the markers that a vocabulary has. Sources: the model cards of Qwen2.5-Coder, StarCoder2 and
 DeepSeek-Coder; Rozière et al., "Code Llama", section 2.3, for the prefix-suffix-middle order."""

@@ -21,13 +21,27 @@ NEAR = 256
 
 def next_slice(cache: HeldTokens) -> IntArray | None:
     """Slots to encode next, rising; None when the cache is exact or is waiting for a prompt to fill its holes."""
-    if cache.exact_length == cache.length or (cache.ids[: cache.length] == HOLE).any():
+    near = near_slice(cache)
+    if near is not None:
+        return near
+    if cache.exact_length == cache.length or _has_holes(cache):
+        return None
+    end = min(cache.exact_length + REFRESH_SLICE, cache.length)
+    return np.arange(cache.exact_length, end, dtype=np.int32)
+
+
+def near_slice(cache: HeldTokens, size: int = REFRESH_SLICE) -> IntArray | None:
+    """The stale slots nearest to the anchor, rising; None where none is near, or holes wait for a prompt."""
+    if _has_holes(cache):
         return None
     first = max(cache.exact_length, cache.anchor - NEAR)
     last = min(cache.length, cache.anchor + NEAR)
     near = np.flatnonzero(cache.stale[first:last]) + first
-    if len(near):
-        nearest = near[np.argsort(np.abs(near - cache.anchor), kind="stable")[:REFRESH_SLICE]]
-        return np.sort(nearest).astype(np.int32)
-    end = min(cache.exact_length + REFRESH_SLICE, cache.length)
-    return np.arange(cache.exact_length, end, dtype=np.int32)
+    if not len(near):
+        return None
+    nearest = near[np.argsort(np.abs(near - cache.anchor), kind="stable")[:size]]
+    return np.sort(nearest).astype(np.int32)
+
+
+def _has_holes(cache: HeldTokens) -> bool:
+    return bool((cache.ids[: cache.length] == HOLE).any())

@@ -44,6 +44,8 @@ def properties() -> dict[str, Any]:
     hints = get_type_hints(Settings)
     found = dict(CLIENT)
     for setting in fields(Settings):
+        if setting.metadata["is_secret"]:  # the extension keeps it in secret storage
+            continue
         default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
         found[f"keyturn.{camel_case(setting.name)}"] = {
             **_schema(hints[setting.name]),

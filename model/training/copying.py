@@ -17,7 +17,7 @@ from pathlib import Path
 from ast_tools.text import Text
 from model.completer import Completer
 from model.embedded.copying import FILE_NAME, Copies, Weights
-from model.factory import EngineSettings, load_completer
+from model.factory import EngineSettings, load_embedded
 from model.snapshot import Snapshot
 from model.tokenizer import Tokenizer
 from model.training.carets import Caret, draw_carets
@@ -46,7 +46,7 @@ class Observation:
 def fit(model: Path, files: TokenFiles, say: Callable[[str], None], num_carets: int = NUM_CARETS) -> None:
     """Write `keyturn.json` into the model's folder."""
     (model / FILE_NAME).unlink(missing_ok=True)
-    completer = load_completer(EngineSettings(model=str(model), context_tokens=MAIN))
+    completer = load_embedded(EngineSettings(model=str(model), context_tokens=MAIN))
     seen: list[Observation] = []
     carets = draw_carets(sample(files, completer.tokenizer, NUM_FILES, SEED), num_carets, SEED)
     for i, caret in enumerate(carets):

@@ -24,7 +24,7 @@ from typing import Any
 from ast_tools.text import Text
 from model.completer import Completer
 from model.engine import ReuseMode
-from model.factory import EngineSettings, load_completer
+from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.snapshot import Snapshot
 from model.training.baselines import NGrams, copy_line
@@ -116,7 +116,7 @@ class Evaluation:
     """One model on one set of carets."""
 
     def __init__(self, model: Path, carets: Sequence[Caret], report: Report) -> None:
-        loaded = load_completer(EngineSettings(model=str(model), context_tokens=max(BUDGETS)))
+        loaded = load_embedded(EngineSettings(model=str(model), context_tokens=max(BUDGETS)))
         self._completers = {
             budget: Completer(
                 loaded.engine, loaded.tokenizer, loaded.layout, model_name=loaded.model_name, context_tokens=budget

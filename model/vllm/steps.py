@@ -25,7 +25,7 @@ import numpy as np
 from model.engine import ReuseMode, TokenCounts
 from model.held_tokens import HOLE, HeldTokens
 from model.prompt import Prompt
-from model.refresh import next_slice
+from model.refresh import near_slice
 from model.reuse import ReusePlan, plan_reuse
 from model.tokens import NO_SERIAL
 from model.vllm.wire import MAX_SERIAL, Params, salt
@@ -35,6 +35,9 @@ NEAR = 64
 
 MAX_REQUESTS = 4
 """Requests that one prompt takes at most."""
+
+REFRESH_SLICE = 256
+"""Tokens that one request computes again while the editor is idle."""
 
 _MARKERS_FROM = MAX_SERIAL // 2
 """A suffix marker's identity is the one of the token before it, from here on."""
@@ -90,8 +93,12 @@ class RemoteDocument:
             held.fill(np.arange(start, end, dtype=np.int32), prompt)
 
     def refresh_step(self) -> Step | None:
-        """A request that computes some stale tokens again, None where nothing is left to do; then `refreshed`."""
-        slots = next_slice(self.held)
+        """A request that computes stale tokens near the anchor again, None where there are none; then `refreshed`.
+
+        What is further off stays stale: to compute a whole document again after each edit is what a server that many
+        people share is to be spared.
+        """
+        slots = near_slice(self.held, REFRESH_SLICE)
         if slots is None or self._prompt is None:
             return None
         self._epoch += 1

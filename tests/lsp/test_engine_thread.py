@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from lsp.engine_thread import EngineThread, State
-from model.completer import Completer
+from model.completer import Completer, CompleterLike
 from model.engine import CancelCheck, Cancelled, ModelError
 from model.factory import EngineSettings
 
@@ -26,6 +26,10 @@ class Watcher:
 
     states: list[tuple[State, str]] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, message: str) -> None:
+        self.problems.append(message)
 
     def on_state(self, state: State, message: str) -> None:
         self.states.append((state, message))
@@ -61,8 +65,11 @@ def on_bench(test: Callable[[Bench], Awaitable[None]], *, load: bool = True) -> 
     async def run() -> None:
         watcher, completer, may_load = Watcher(), FakeCompleter(), threading.Event()
 
-        def loader(settings: EngineSettings, progress: Callable[[str, int], None]) -> Completer:
+        def loader(
+            settings: EngineSettings, progress: Callable[[str, int], None], notice: Callable[[str], None]
+        ) -> Completer:
             progress("loading", 50)
+            notice("Beware.")
             assert may_load.wait(PATIENCE)
             if settings.model == "missing":
                 raise ModelError("There is no such model.")
@@ -119,6 +126,30 @@ def test_requests_wait_for_the_engine() -> None:
         assert bench.watcher.progress == ["loading"]
 
     on_bench(test, load=False)
+
+
+def test_what_the_engine_has_to_say_reaches_the_user() -> None:
+    async def test(bench: Bench) -> None:
+        assert await bench.thread.run("a", lambda completer, cancelled: "done") == "done"
+        assert bench.watcher.problems == ["Beware."]
+
+    on_bench(test)
+
+
+def test_an_engine_that_changes_is_shown_by_its_new_name() -> None:
+    async def test(bench: Bench) -> None:
+        def work(completer: CompleterLike, cancelled: CancelCheck) -> None:
+            bench.completer.model_name, bench.completer.engine_name = "other", "embedded"
+
+        await bench.thread.run("a", lambda completer, cancelled: None)
+        assert bench.thread.model_name == "fake"
+        told = len(bench.watcher.states)
+        await bench.thread.run("a", work)
+        await bench.thread.run("a", lambda completer, cancelled: None)
+        assert (bench.thread.model_name, bench.thread.engine_name) == ("other", "embedded")
+        assert bench.watcher.states[told:] == [("ready", "")]
+
+    on_bench(test)
 
 
 def test_the_same_engine_is_not_loaded_twice() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[3] / "model" / "vllm"
 PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())
 FILES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-HOSTED = ("connector", "metrics", "support", "paged")
+HOSTED = ("connector", "endpoint", "metrics", "support", "paged")
 """Modules that import vLLM itself."""
 
 

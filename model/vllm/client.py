@@ -1,0 +1,244 @@
+"""The engine that asks a vLLM server: token ids over its OpenAI-compatible completions API.
+
+With the plugin the server keeps each document's cache through edits, and a prompt takes the requests that
+`model.vllm.steps` says. Without it the server's own prefix caching is left, and a prompt takes one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.engine import (
+    CancelCheck,
+    Completion,
+    CompletionRequest,
+    RequestError,
+    Timings,
+    TokenCounts,
+    never_cancelled,
+)
+from model.tokenizer import IntArray, Tokenizer
+from model.tokens import common_prefix
+from model.vllm.http import Connection, ServerRefused
+from model.vllm.steps import RemoteDocument, Step
+from model.vllm.text import TextTokenizer
+from model.vllm.wire import KEY, salt
+
+logger = logging.getLogger(__name__)
+
+MAX_DOCUMENTS = 64
+"""Documents whose state on the server is remembered."""
+
+AHEAD = 64
+"""Tokens at a prompt's end that are worth a request before anybody asks for the answer."""
+
+DOCUMENT_HEADER = "X-Keyturn-Document"
+"""Names the document to a router that has to send its requests to one replica."""
+
+
+@dataclass
+class _Answer:
+    """What has been heard of one streamed answer."""
+
+    request: CompletionRequest
+    tokenizer: Tokenizer
+    started: float
+    text: str = ""
+    logprobs: list[float] = field(default_factory=list)
+    finish: str = "length"
+    first_token: float = 0.0
+    num_cached: int | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+
+    def heard(self, event: dict[str, Any]) -> bool:
+        """Take in one event; True once no more is wanted."""
+        if "error" in event:
+            self.error = str(event["error"])
+            return True
+        details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
+        self.num_cached = details.get("cached_tokens", self.num_cached)
+        for choice in event.get("choices") or []:
+            tokens = choice.get("token_ids")
+            logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or [0.0] * len(tokens or [])
+            if tokens is None and choice.get("text") and self._take(choice["text"], 0.0):
+                return True
+            for token, logprob in zip(tokens or [], logprobs, strict=False):
+                if token in self.request.prompt.end_ids:
+                    self.finish = "end"
+                    return True
+                if self._take(self._utf8.decode(self.tokenizer.token_bytes(token)), logprob or 0.0):
+                    return True
+            if choice.get("finish_reason") == "stop":
+                self.finish = "end"
+        return False
+
+    def _take(self, piece: str, logprob: float) -> bool:
+        self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
+        self.logprobs.append(logprob)
+        self.text += piece
+        cut = self.request.stop(self.text)
+        if cut is not None:
+            self.text, self.finish = self.text[:cut], "stop"
+        return cut is not None
+
+
+class VllmEngine:
+    """Asks one model of one server. See `model.engine` for the contract.
+
+    Other OpenAI-compatible servers are asked in the same way, in the words that all of them know.
+    """
+
+    name = "vllm"
+
+    def __init__(
+        self, connection: Connection, tokenizer: Tokenizer, *, model: str, max_context: int, is_vllm: bool
+    ) -> None:
+        """Asks the server once, to see whether it has the plugin."""
+        self.max_context = max_context
+        self._connection = connection
+        self._tokenizer = tokenizer
+        self._model = model
+        self._is_vllm = is_vllm
+        self._documents: OrderedDict[str, RemoteDocument] = OrderedDict()
+        self._latest_ids: dict[str, IntArray] = {}
+        self.speaks_tokens = not isinstance(tokenizer, TextTokenizer)
+        self.has_plugin = is_vllm and self.speaks_tokens and self._finds_plugin()
+
+    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
+        started = time.perf_counter()
+        limit = self._limit(request)
+        if not len(request.prompt):
+            return Completion("")
+        answer = _Answer(request, self._tokenizer, started)
+        counts = TokenCounts(prompt=len(request.prompt))
+        document = self._open(request.document)
+        if self.has_plugin and request.reuse == "pie":
+            for step in document.steps(request.prompt, request.reuse, counts):
+                if step.is_last:
+                    self._stream(request, limit, answer, self._of_step(step), document, cancelled)
+                else:
+                    self._compute(step, cancelled)
+        else:
+            prompt = self._prompt_of(request.prompt.ids)
+            if self._is_vllm and request.reuse == "off":
+                prompt["cache_salt"] = uuid.uuid4().hex
+            self._stream(request, limit, answer, prompt, document, cancelled)
+            self._count_prefix(request, answer, counts)
+        counts.generated = len(answer.logprobs)
+        total = (time.perf_counter() - started) * 1000
+        timings = Timings(first_token=answer.first_token, decode=total - answer.first_token, total=total)
+        finish: Any = answer.finish
+        return Completion(answer.text, sum(answer.logprobs), answer.logprobs, counts, timings, finish)
+
+    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
+        """Have the edited spans computed; the prompt's end, too, where it is long."""
+        self._limit(request)
+        if not self.has_plugin or request.reuse != "pie" or not len(request.prompt):
+            return
+        for step in self._open(request.document).steps(request.prompt, request.reuse):
+            if step.is_last and step.end - step.start <= AHEAD:
+                return
+            self._compute(step, cancelled)
+
+    def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
+        known = self._documents.get(document)
+        step = known.refresh_step() if known is not None and not cancelled() else None
+        if known is None or step is None:
+            return False
+        self._compute(step, cancelled)
+        known.refreshed(step)
+        return True
+
+    def forget(self, document: str) -> None:
+        """The server forgets by itself, the least recently used document first."""
+        self._documents.pop(document, None)
+        self._latest_ids.pop(document, None)
+
+    def cache_bytes(self, document: str | None = None) -> int:
+        """None of it is here."""
+        return 0
+
+    def _finds_plugin(self) -> bool:
+        """Whether a short request about a document is answered by the plugin."""
+        document = RemoteDocument()
+        token = next(iter(self._tokenizer.encode(b"#").ids.tolist()), 0)
+        body = self._body(1) | {"prompt": [token, token], "cache_salt": salt(document.name, 0)}
+        body["kv_transfer_params"] = {KEY: {"document": document.name}}
+        found = self._connection.post("/v1/completions", body).get("kv_transfer_params")
+        return isinstance(found, dict) and bool(found.get(KEY))
+
+    def _open(self, document: str) -> RemoteDocument:
+        known = self._documents.setdefault(document, RemoteDocument())
+        self._documents.move_to_end(document)
+        while len(self._documents) > MAX_DOCUMENTS:
+            self.forget(next(iter(self._documents)))
+        return known
+
+    def _limit(self, request: CompletionRequest) -> int:
+        room = self.max_context - len(request.prompt)
+        if room < 1:
+            raise RequestError(
+                f"The prompt has {len(request.prompt)} tokens and the server's model holds {self.max_context}; "
+                "lower `context_tokens`."
+            )
+        return min(request.max_tokens, room)
+
+    def _body(self, max_tokens: int) -> dict[str, Any]:
+        return {"model": self._model, "max_tokens": max_tokens, "temperature": 0.0}
+
+    def _prompt_of(self, ids: IntArray) -> dict[str, Any]:
+        if isinstance(self._tokenizer, TextTokenizer):
+            return {"prompt": self._tokenizer.text(ids)}
+        return {"prompt": ids.tolist()}
+
+    def _of_step(self, step: Step) -> dict[str, Any]:
+        prompt = self._prompt_of(step.prompt.ids[: step.end])
+        return prompt | {"cache_salt": step.cache_salt, "kv_transfer_params": step.params.to_json()}
+
+    def _compute(self, step: Step, cancelled: CancelCheck) -> None:
+        """A request whose answer nobody reads: the server computes the prompt and keeps it."""
+        body = self._body(1) | self._of_step(step)
+        self._connection.post("/v1/completions", body, cancelled, **{DOCUMENT_HEADER: step.params.document})
+
+    def _stream(
+        self,
+        request: CompletionRequest,
+        limit: int,
+        answer: _Answer,
+        prompt: dict[str, Any],
+        document: RemoteDocument,
+        cancelled: CancelCheck,
+    ) -> None:
+        sampling = request.sampling
+        body = self._body(limit) | prompt | {"stream": True}
+        if self._is_vllm:
+            body |= {"logprobs": 0, "return_token_ids": True, "skip_special_tokens": False}
+            body |= {"stop_token_ids": sorted(request.prompt.end_ids), "stream_options": {"include_usage": True}}
+        if sampling.temperature > 0:
+            body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+            if sampling.seed is not None:
+                body["seed"] = sampling.seed
+        headers = {DOCUMENT_HEADER: document.name}
+        self._connection.stream("/v1/completions", body, answer.heard, cancelled, **headers)
+        if answer.error:
+            raise ServerRefused(f"The server could not answer: {answer.error[:200]}")
+
+    def _count_prefix(self, request: CompletionRequest, answer: _Answer, counts: TokenCounts) -> None:
+        """What the server's own prefix caching kept: as it says, else as the common front with the request before."""
+        ids = request.prompt.ids
+        before = self._latest_ids.get(request.document, ids[:0])
+        shorter = min(len(before), len(ids) - 1)
+        kept = answer.num_cached
+        if kept is None:
+            kept = common_prefix(before[:shorter], ids[:shorter]) if request.reuse != "off" else 0
+        counts.kept, counts.encoded = kept, counts.prompt - kept
+        self._latest_ids[request.document] = ids

@@ -1,0 +1,154 @@
+"""A server, and the embedded engine while the server is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from model.completer import Completer
+from model.engine import (
+    CancelCheck,
+    Completion,
+    KeyturnError,
+    ModelError,
+    ReuseMode,
+    Sampling,
+    StopRule,
+    never_cancelled,
+    never_stop,
+)
+from model.snapshot import Snapshot
+from model.vllm.http import ServerAway, ServerRefused
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 60.0
+"""Seconds before a server that failed is asked again, twice as many each time."""
+
+
+class ServerCompleter:
+    """Behaves as a `Completer`. What goes wrong with the server is said once, and is tried again after a while.
+
+    A server that comes back is looked at anew: it may serve another model, and holds no documents.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Completer],
+        load_local: Callable[[], Completer] | None,
+        notice: Callable[[str], None],
+    ) -> None:
+        """`connect` finds the server or raises soon; `load_local` makes the completer that stands in, None for none."""
+        self._connect = connect
+        self._load_local = load_local
+        self._notice = notice
+        self._remote: Completer | None = None
+        self._local: Completer | None = None
+        self._pause = FIRST_PAUSE
+        self._retry_at = 0.0
+        self._error: KeyturnError = ServerAway("The server has not been asked yet.")
+        self._reach()
+
+    @property
+    def model_name(self) -> str:
+        current = self._remote or self._local
+        return current.model_name if current else "no model"
+
+    @property
+    def engine_name(self) -> str:
+        return "embedded" if self._remote is None and self._local is not None else "vllm"
+
+    @property
+    def max_context(self) -> int:
+        current = self._remote or self._local
+        return current.max_context if current else 0
+
+    def complete(
+        self,
+        snapshot: Snapshot,
+        caret: int,
+        *,
+        max_tokens: int = 64,
+        sampling: Sampling = Sampling(),
+        reuse: ReuseMode = "pie",
+        stop: StopRule = never_stop,
+        cancelled: CancelCheck = never_cancelled,
+    ) -> Completion:
+        """As `Completer.complete`; raises what the server raised where nothing stands in for it."""
+
+        def ask(completer: Completer) -> Completion:
+            return completer.complete(
+                snapshot,
+                caret,
+                max_tokens=max_tokens,
+                sampling=sampling,
+                reuse=reuse,
+                stop=stop,
+                cancelled=cancelled,
+            )
+
+        return self._ask(ask)
+
+    def encode_ahead(
+        self,
+        snapshot: Snapshot,
+        caret: int,
+        *,
+        max_tokens: int = 64,
+        reuse: ReuseMode = "pie",
+        cancelled: CancelCheck = never_cancelled,
+    ) -> None:
+        def ask(completer: Completer) -> None:
+            completer.encode_ahead(snapshot, caret, max_tokens=max_tokens, reuse=reuse, cancelled=cancelled)
+
+        self._ask(ask)
+
+    def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
+        return self._ask(lambda completer: completer.refresh(document, cancelled))
+
+    def forget(self, document: str) -> None:
+        for completer in (self._remote, self._local):
+            if completer is not None:
+                completer.forget(document)
+
+    def cache_bytes(self, document: str | None = None) -> int:
+        return sum(completer.cache_bytes(document) for completer in (self._remote, self._local) if completer)
+
+    def _ask(self, ask: Callable[[Completer], T]) -> T:
+        """Ask the server, and what stands in for it if it fails."""
+        if self._remote is None and time.monotonic() >= self._retry_at:
+            self._reach()
+        if self._remote is not None:
+            try:
+                return ask(self._remote)
+            except (ServerAway, ServerRefused) as error:
+                self._failed(error)
+        if self._local is None:
+            raise self._error
+        return ask(self._local)
+
+    def _reach(self) -> None:
+        """Find the server, or have what stands in for it ready."""
+        try:
+            self._remote = self._connect()
+            self._pause = FIRST_PAUSE
+        except (ServerAway, ServerRefused, ModelError) as error:
+            self._failed(error)
+
+    def _failed(self, error: KeyturnError) -> None:
+        logger.warning("%s", error)
+        self._error = error
+        self._remote = None
+        self._retry_at = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        if self._load_local is None:
+            self._notice(str(error))
+            return
+        self._notice(f"{error} The embedded model stands in for it.")
+        if self._local is None:
+            self._local = self._load_local()

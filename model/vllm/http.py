@@ -1,0 +1,245 @@
+"""A server's OpenAI-compatible HTTP API, spoken from the engine's thread.
+
+The thread blocks, and asks meanwhile whether anybody still wants the answer; the connection lives on an event loop in
+a thread of its own. A request that is cancelled or has heard enough closes its stream, and the server stops computing;
+the connection that this costs is opened anew behind the caller's back, before the next request needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import re
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from model.engine import CancelCheck, Cancelled, EngineError, ModelError, never_cancelled
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 60.0
+"""Longest silence of a server that works: a long prompt in a full queue."""
+POLL_SECONDS = 0.01
+
+
+class ServerAway(EngineError):
+    """The server does not answer, or not now: it may by itself later."""
+
+
+class ServerRefused(EngineError):
+    """The server answers, and refuses: something has to be set right."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is. `url` with or without the `/v1`; `ca_file` a PEM file of authorities to trust besides none."""
+
+    url: str
+    api_key: str | None = None
+    ca_file: str | None = None
+
+    @property
+    def base(self) -> str:
+        return self.url.rstrip("/").removesuffix("/v1")
+
+
+class Connection:
+    """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time."""
+
+    def __init__(self, address: Address, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.address = address
+        if not re.match(r"https?://[^/]", address.url):
+            raise ModelError("`url` must be a server's address such as http://localhost:8000.")
+        self._loop = asyncio.new_event_loop()
+        headers = {"Authorization": f"Bearer {address.api_key}"} if address.api_key else {}
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=address.base,
+                headers=headers,
+                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                verify=ssl.create_default_context(cafile=address.ca_file) if address.ca_file else True,
+                transport=transport,
+            )
+        except (OSError, httpx.InvalidURL, ValueError) as error:
+            self._loop.close()
+            raise ModelError(f"`url` or `ca_file` cannot be used: {error}.") from error
+        self._thread = threading.Thread(target=self._loop.run_forever, name="keyturn-http", daemon=True)
+        self._thread.start()
+        self._finalizer = weakref.finalize(self, _stop, self._loop, self._client)
+
+    def close(self) -> None:
+        """End the connection and its thread."""
+        self._finalizer()
+
+    def is_up(self, seconds: float) -> bool:
+        """Whether anything answers there, within so many seconds."""
+
+        async def ask() -> bool:
+            try:
+                await self._client.get("/health", timeout=seconds)
+            except httpx.HTTPError:
+                return False
+            return True
+
+        return self._wait(ask(), never_cancelled)
+
+    def get(self, path: str, *, seconds: float = READ_SECONDS) -> Any:
+        """The JSON of a GET, None where the server has no such path. Raises `ServerAway` or `ServerRefused`."""
+
+        async def fetch() -> Any:
+            response = await self._client.get(path, timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS))
+            if response.status_code in (404, 405):
+                return None
+            await _check(response, self.address)
+            try:
+                return response.json()
+            except ValueError:
+                return response.text
+
+        return self._wait(self._retried(fetch), never_cancelled)
+
+    def post(self, path: str, body: Mapping[str, Any], cancelled: CancelCheck = never_cancelled, **headers: str) -> Any:
+        """The JSON that answers a POST. Raises `Cancelled`, `ServerAway` or `ServerRefused`."""
+
+        async def fetch() -> Any:
+            response = await self._client.post(path, json=body, headers=headers)
+            await _check(response, self.address)
+            return response.json()
+
+        return self._wait(self._retried(fetch), cancelled)
+
+    def stream(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        heard: Callable[[dict[str, Any]], bool],
+        cancelled: CancelCheck = never_cancelled,
+        **headers: str,
+    ) -> None:
+        """POST and pass each event of the streamed answer to `heard`, until it answers True: it has heard enough.
+
+        A connection that drops before the first event is tried once more. `heard` runs in the connection's thread while
+        this one waits. Raises `Cancelled`, `ServerAway` or `ServerRefused`.
+        """
+        num_heard = 0
+
+        async def listen() -> bool:
+            nonlocal num_heard
+            async with self._client.stream("POST", path, json=body, headers=headers) as response:
+                await _check(response, self.address)
+                async for event in _events(response):
+                    num_heard += 1
+                    if heard(event):
+                        return True
+            return False
+
+        async def follow() -> bool:
+            return await self._retried(listen, may_retry=lambda: not num_heard)
+
+        broke_off = False
+        try:
+            broke_off = self._wait(follow(), cancelled)
+        except Cancelled:
+            broke_off = True
+            raise
+        finally:
+            if broke_off:
+                asyncio.run_coroutine_threadsafe(self._warm(), self._loop)
+
+    async def _retried(
+        self, call: Callable[[], Coroutine[Any, Any, T]], may_retry: Callable[[], bool] = lambda: True
+    ) -> T:
+        """Call, and once more if a connection that had stood idle turns out to be dead. Raises our own errors."""
+        try:
+            try:
+                return await call()
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError):
+                if not may_retry():
+                    raise
+                return await call()
+        except httpx.HTTPError as error:
+            what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "does not answer"
+            logger.info("%s: %s", self.address.base, repr(error))
+            raise ServerAway(f"The server at {self.address.base} {what}.") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            what = f"The server at {self.address.base} does not answer in JSON"
+            raise ServerRefused(f"{what}; `url` must be an OpenAI-compatible server's.") from error
+
+    async def _warm(self) -> None:
+        try:
+            await self._client.get("/health", timeout=CONNECT_SECONDS)
+        except Exception as error:
+            logger.debug("No connection ahead: %s", error)
+
+    def _wait(self, work: Coroutine[Any, Any, T], cancelled: CancelCheck) -> T:
+        """The outcome of `work` on the loop; `Cancelled` soon after nobody wants it any more."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while True:
+            try:
+                return future.result(timeout=POLL_SECONDS)
+            except concurrent.futures.TimeoutError:
+                if future.done():
+                    raise
+            if cancelled():
+                future.cancel()
+                raise Cancelled("The request was withdrawn.")
+
+
+def _stop(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
+    async def close() -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.aclose()
+        loop.stop()
+
+    if loop.is_running():
+        asyncio.run_coroutine_threadsafe(close(), loop)
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The JSON objects of a server-sent event stream, up to its `[DONE]`."""
+    async for line in response.aiter_lines():
+        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        if data == "[DONE]":
+            return
+        if data:
+            event = json.loads(data)
+            if isinstance(event, dict):
+                yield event
+
+
+async def _check(response: httpx.Response, address: Address) -> None:
+    """Raise what a status means, in a sentence for the user; the same sentence each time, so that it is said once."""
+    status = response.status_code
+    if status < 400:
+        return
+    await response.aread()
+    if status in (401, 403):
+        what = "refuses the API key" if address.api_key else "wants an API key"
+        raise ServerRefused(f"The server at {address.base} {what}; set `api_key`.")
+    if status in (429, 502, 503, 504):
+        raise ServerAway(f"The server at {address.base} is busy (status {status}); it is asked again in a while.")
+    raise ServerRefused(f"The server at {address.base} refuses the request (status {status}): {_reason(response)}")
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        found = response.json()
+        error = found.get("error", found)
+        message = error.get("message") if isinstance(error, dict) else error
+    except (ValueError, AttributeError):
+        message = response.text
+    return (str(message).strip().splitlines() or ["no reason given"])[0][:200]

@@ -1,0 +1,45 @@
+"""Prompts as text, for servers whose tokenizer is not to be had: one token a byte, and one for each marker."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from model.prompt import FORMATS, Format
+from model.tokenizer import ByteTokenizer, IntArray
+
+BYTES_PER_TOKEN = 3
+"""Of source code, about; what a context of so many tokens holds."""
+
+
+def format_of(model_name: str) -> Format | None:
+    """The fill-in-the-middle markers of a model, as far as its name tells."""
+    return next((found for found in FORMATS if re.search(found.models, model_name, re.IGNORECASE)), None)
+
+
+class TextTokenizer(ByteTokenizer):
+    """Bytes, and behind them a family's markers, which the server reads out of the text."""
+
+    def __init__(self, markers: Format | None) -> None:
+        self._markers = [markers.prefix, markers.suffix, markers.middle] if markers else []
+
+    @property
+    def vocab_size(self) -> int:  # type: ignore[override]
+        return 256 + len(self._markers)
+
+    def special_id(self, token: str) -> int | None:
+        return 256 + self._markers.index(token) if token in self._markers else None
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes((token_id,)) if token_id < 256 else b""
+
+    def text(self, ids: IntArray) -> str:
+        """A prompt as the server gets it; a character that a window has cut is left out."""
+        parts = []
+        for piece in np.split(ids, np.flatnonzero(ids >= 256)):
+            is_marked = len(piece) and piece[0] >= 256
+            # SentencePiece writes a space as "▁": as text the marker has a space.
+            parts.append(self._markers[int(piece[0]) - 256].replace("▁", " ") if is_marked else "")
+            parts.append(piece[1 if is_marked else 0 :].astype(np.uint8).tobytes().decode("utf-8", errors="ignore"))
+        return "".join(parts)
