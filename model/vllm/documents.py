@@ -76,7 +76,7 @@ class Documents:
         document = self._documents.get(key)
         if document is None:
             return rows, origins
-        old, new = _matches(document.ids, document.serials, ids[:limit], serials[:limit])
+        old, new = _matches(document, ids[:limit], serials[:limit])
         rows[new], origins[new] = document.rows[old], document.origins[old]
         return rows, origins
 
@@ -88,7 +88,7 @@ class Documents:
         """
         ids, serials = ids[: self._max_tokens], serials[: self._max_tokens]
         before = self._documents.pop(key, None) or _empty(owner)
-        old, new = _matches(before.ids, before.serials, ids, serials)
+        old, new = _matches(before, ids, serials)
         rest = np.zeros(len(before.ids), dtype=np.bool_)
         if is_partial:
             rest[int(old.max(initial=-1)) + 1 :] = True
@@ -166,15 +166,16 @@ def _empty(owner: str) -> _Document:
     return _Document(none, nobody, none, none, none, nobody, owner)
 
 
-def _matches(
-    held_ids: Ints, held_serials: Serials, ids: Ints, serials: Serials
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(old, new) indices of tokens that are the same: the common prefix by ids, behind it by serials and ids."""
-    shorter = min(len(held_ids), len(ids))
-    differing = np.flatnonzero(held_ids[:shorter] != ids[:shorter])
+def _matches(document: _Document, ids: Ints, serials: Serials) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(old, new) indices of tokens that are the same: the common prefix by ids, behind it by serials and ids.
+
+    The prefix is that of two prompts: what is kept behind a partial one stood behind something else.
+    """
+    shorter = min(len(document.wanted_ids), len(ids))
+    differing = np.flatnonzero(document.ids[:shorter] != ids[:shorter])
     prefix = int(differing[0]) if len(differing) else shorter
-    _, old, new = np.intersect1d(held_serials[prefix:], serials[prefix:], return_indices=True)
+    _, old, new = np.intersect1d(document.serials[prefix:], serials[prefix:], return_indices=True)
     old, new = old + prefix, new + prefix
-    same = (serials[new] != NO_SERIAL) & (held_ids[old] == ids[new])
+    same = (serials[new] != NO_SERIAL) & (document.ids[old] == ids[new])
     front = np.arange(prefix)
     return np.concatenate((front, old[same])), np.concatenate((front, new[same]))

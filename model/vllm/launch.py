@@ -44,20 +44,9 @@ def command(arguments: list[str]) -> list[str]:
     if any(argument.split("=")[0] in ("--kv-transfer-config", "--kv_transfer_config") for argument in theirs):
         raise LaunchError("`keyturn vllm serve` sets --kv-transfer-config itself; leave it out.")
     config: dict[str, Any] = {"kv_connector": CONNECTOR, "kv_role": "kv_both"}
-    sizes = {
-        name.replace("-", "_"): _megabytes(name, ours[name]) for name in ("memory-mb", "document-mb") if name in ours
-    }
-    if sizes:
+    if sizes := {name.replace("-", "_"): _megabytes(name, ours[name]) for name in ours if name in _SIZES}:
         config["kv_connector_extra_config"] = sizes
-    return [
-        sys.executable,
-        "-m",
-        "vllm.entrypoints.cli.main",
-        "serve",
-        *theirs,
-        "--kv-transfer-config",
-        json.dumps(config),
-    ]
+    return [sys.executable, "-m", *_server(theirs), "--kv-transfer-config", json.dumps(config)]
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -67,6 +56,16 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     """
     names = given["VLLM_PLUGINS"].split(",") if "VLLM_PLUGINS" in given else _other_plugins()
     return dict(given) | {"VLLM_PLUGINS": ",".join(dict.fromkeys([*filter(None, names), ENDPOINT]))}
+
+
+def _server(arguments: list[str]) -> list[str]:
+    """The module that `vllm serve` is, with its arguments; the builds for processors lack what `vllm` itself needs."""
+    try:
+        metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        model = ["--model", *arguments[:1]] if arguments and not arguments[0].startswith("-") else arguments[:1]
+        return ["vllm.entrypoints.openai.api_server", *model, *arguments[1:]]
+    return ["vllm.entrypoints.cli.main", "serve", *arguments]
 
 
 def _other_plugins() -> list[str]:

@@ -97,6 +97,17 @@ def test_tokens_without_an_identity_are_found_in_the_common_front_only() -> None
     assert s.ask("a", [*moved, (5, NO_SERIAL)]) == 12
 
 
+def test_what_is_kept_behind_a_partial_prompt_is_found_by_its_identity_only() -> None:
+    """The edit removes a token; the one that takes its place has the same id and is another token."""
+    s = server()
+    before, gone, after = [(1, 1), (2, 2)], [(7, 3)], [(7, 4), (8, 5), (9, 6)]
+    s.ask("a", before + gone + after)
+    new = [*before, (5, 10)]
+    s.ask("a", new, is_partial=True)
+    _, origins = s.documents.find("a", *prompt([*new, *after]), 6)
+    assert origins[3:].tolist() == [3, 4, 5]
+
+
 def test_documents_are_apart() -> None:
     s = server()
     s.ask("a", tokens_of(range(30)))
