@@ -73,6 +73,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     _add_complete(commands.add_parser("complete", help="print one completion, or many from a file"))
     _add_demo(commands.add_parser("demo", help="edit a real file and show what ghost text costs"))
     _add_doctor(commands.add_parser("doctor", help="check what is installed and whether the model answers"))
+    _add_vllm(commands.add_parser("vllm", help="serve a model with vLLM and the plugin"))
     _add_model(commands.add_parser("model", help="make and measure the default model"), arguments)
     return parser
 
@@ -148,6 +149,27 @@ def _doctor(options: argparse.Namespace) -> int:
     from lsp.doctor import run as run_doctor
 
     return run_doctor(as_json=options.json)
+
+
+def _add_vllm(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="serve", required=True, parser_class=_Parser)
+    serve = actions.add_parser(
+        "serve",
+        help="run `vllm serve` with the plugin in place",
+        usage="keyturn vllm serve MODEL [--memory-mb N] [--document-mb N] [--any-version] [vLLM options…]",
+        add_help=False,
+    )
+    serve.add_argument("arguments", nargs=argparse.REMAINDER)
+    serve.set_defaults(run=_vllm)
+
+
+def _vllm(options: argparse.Namespace) -> int:
+    from model.vllm.launch import command, start
+
+    arguments = options.arguments
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError("Give the model first: keyturn vllm serve MODEL [vLLM options…].")
+    start(command(arguments))
 
 
 def _add_model(parser: argparse.ArgumentParser, arguments: list[str]) -> None:

@@ -14,6 +14,7 @@ from lsp.config import Configuration, Settings, user_config_file
 from lsp.exits import DONE, ENGINE_FAILED
 from lsp.headless import configuration_for, current_folder, load, write_line
 from lsp.version import version
+from model.completer import CompleterLike
 from model.factory import model_folder
 from model.snapshot import Snapshot
 
@@ -71,6 +72,8 @@ def _versions() -> dict[str, str]:
 def _describe_model(settings: Settings) -> dict[str, Any]:
     if settings.engine == "scripted":
         return {"engine": "scripted", "folder": settings.script, "kind": "script"}
+    if settings.engine == "vllm":
+        return {"engine": "vllm", "url": settings.url}
     folder = model_folder(settings.model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -84,7 +87,7 @@ def _try_engine(settings: Settings, report: Report) -> None:
     from ast_tools.text import Text
 
     started = time.perf_counter()
-    completer = load(settings)
+    completer = _reach(settings, report) if settings.engine == "vllm" else load(settings)
     loaded = time.perf_counter()
     snapshot = Snapshot("doctor:probe.py", Text.from_str(_PROBE), path="probe.py")
     # The first call pays for what a process does once; the second one is what an editor sees.
@@ -96,10 +99,32 @@ def _try_engine(settings: Settings, report: Report) -> None:
     timings, tokens = completion.timings_ms, completion.tokens
     report.speed = {
         "load_seconds": round(loaded - started, 2),
+        "first_token_ms": round(timings.first_token, 1),
         "prefill_ms_per_token": round(timings.encode / max(tokens.encoded, 1), 3),
         "decode_ms_per_token": round(timings.decode / max(tokens.generated, 1), 3),
         "total_ms": round(timings.total, 1),
     }
+    if settings.engine == "vllm":  # from here it cannot be told what the server spends on what
+        del report.speed["prefill_ms_per_token"]
+
+
+def _reach(settings: Settings, report: Report) -> CompleterLike:
+    """The server itself: nothing shall stand in for it here."""
+    from model.factory import connection_to
+    from model.vllm.client import VllmEngine
+    from model.vllm.discover import connect, describe
+
+    connection = connection_to(settings.for_engine())
+    server = describe(connection, settings.model)
+    report.model["server"] = f"vLLM {server.version}" if server.version else "another, without vLLM's version"
+    completer = connect(
+        connection, model=settings.model, tokenizer=settings.tokenizer, context_tokens=settings.context_tokens
+    )
+    assert isinstance(completer.engine, VllmEngine)
+    report.model["plugin"] = "answers" if completer.engine.has_plugin else "does not answer"
+    report.model["prompts"] = "token ids" if completer.engine.speaks_tokens else "text: the tokenizer is not to be had"
+    report.model["layout"] = completer.layout.name
+    return completer
 
 
 def _readable(report: Report) -> str:

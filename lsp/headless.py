@@ -39,11 +39,16 @@ def configuration_for(folder: Path, options: argparse.Namespace | None = None) -
 
 def warn(configuration: Configuration) -> None:
     for problem in configuration.problems:
-        sys.stderr.write(f"keyturn: {problem}\n")
+        _say(problem)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"keyturn: {message}\n")
 
 
 def load(settings: Settings) -> CompleterLike:
-    return load_completer(settings.for_engine())
+    """Load the engine; what it has to say meanwhile goes to standard error."""
+    return load_completer(settings.for_engine(), notice=_say)
 
 
 def sampling_of(settings: Settings) -> Sampling:

@@ -13,6 +13,7 @@ from model.engine import ModelError
 
 if TYPE_CHECKING:
     from model.completer import Completer, CompleterLike
+    from model.vllm.http import Connection
 
 Progress = Callable[[str, int], None]
 """Told a message and a percentage while a model loads."""
@@ -82,15 +83,22 @@ def _scripted(settings: EngineSettings) -> Completer:
     )
 
 
-def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> CompleterLike:
-    from model.vllm.completer import ServerCompleter
-    from model.vllm.discover import connect
-    from model.vllm.http import Address, Connection, ServerAway
+def connection_to(settings: EngineSettings) -> Connection:
+    """The connection to the server that is set; raises `ModelError` where none is, or the address makes no sense."""
+    from model.vllm.http import Address, Connection
 
     if settings.url is None:
         raise ModelError("The engine `vllm` needs a server; set `url`, such as http://localhost:8000.")
+    return Connection(Address(settings.url, settings.api_key, settings.ca_file))
+
+
+def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> CompleterLike:
+    from model.vllm.completer import ServerCompleter
+    from model.vllm.discover import connect
+    from model.vllm.http import ServerAway
+
     progress("Asking the server", 0)
-    connection = Connection(Address(settings.url, settings.api_key, settings.ca_file))
+    connection = connection_to(settings)
 
     def reach() -> Completer:
         if not connection.is_up(_SECONDS_TO_ANSWER):

@@ -49,6 +49,7 @@ class ServerCompleter:
         self._notice = notice
         self._remote: Completer | None = None
         self._local: Completer | None = None
+        self._said: set[str] = set()
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
@@ -144,11 +145,13 @@ class ServerCompleter:
         logger.warning("%s", error)
         self._error = error
         self._remote = None
+        self._say(str(error) if self._load_local is None else f"{error} The embedded model stands in for it.")
+        if self._load_local is not None and self._local is None:
+            self._local = self._load_local()
         self._retry_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        if self._load_local is None:
-            self._notice(str(error))
-            return
-        self._notice(f"{error} The embedded model stands in for it.")
-        if self._local is None:
-            self._local = self._load_local()
+
+    def _say(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._notice(message)

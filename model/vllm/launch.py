@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from model.engine import KeyturnError
 from model.vllm.plugin import CONNECTOR
@@ -97,6 +97,11 @@ def main() -> None:
     except LaunchError as error:
         sys.stderr.write(f"keyturn-vllm: {error}\n")
         sys.exit(2)
+    start(line)
+
+
+def start(line: list[str]) -> NoReturn:
+    """Become vLLM: signals and the exit status are its own."""
     os.execve(line[0], line, environment(os.environ))
 
 

@@ -236,7 +236,13 @@ def test_doctor_tells_what_it_found(tmp_path: Path) -> None:
     assert report["model"]["name"] == "script.json"
     assert report["versions"]["pygls"].startswith("2.")
     assert report["answer"] == "hello"
-    assert set(report["speed"]) == {"load_seconds", "prefill_ms_per_token", "decode_ms_per_token", "total_ms"}
+    assert set(report["speed"]) == {
+        "load_seconds",
+        "first_token_ms",
+        "prefill_ms_per_token",
+        "decode_ms_per_token",
+        "total_ms",
+    }
     assert "hello" in keyturn(tmp_path, "doctor").stdout
 
 

@@ -1,0 +1,305 @@
+"""Servers that are no vLLM, servers that lack the plugin, and what stands in for a server that is away."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ast_tools.text import Text
+from model.completer import Completer
+from model.engine import ModelError, RequestError
+from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
+from model.snapshot import Snapshot
+from model.vllm import completer as server_completer
+from model.vllm.client import VllmEngine
+from model.vllm.completer import ServerCompleter
+from model.vllm.discover import connect
+from model.vllm.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.text import TextTokenizer, format_of
+from tests.model.vllm.scripted_server import Handler, Request, Server, piece, serving
+
+CODE = "def add(a, b):\n    return \n\nprint(add(1, 2))\n"
+CARET = CODE.index("\n\nprint")
+
+
+def listing(*names: str) -> Handler:
+    return lambda request: request.answer({"data": [{"id": name} for name in names]})
+
+
+def saying(*texts: str) -> Handler:
+    return lambda request: request.stream([piece(text) for text in texts])
+
+
+def plain(model: str, *texts: str) -> dict[str, Handler]:
+    """A server as most are: no version, no tokens, no plugin."""
+    return {"GET /v1/models": listing(model), "POST /v1/completions": saying(*texts)}
+
+
+def end_of_line(text: str) -> int | None:
+    return text.find("\n") if "\n" in text else None
+
+
+def connected(server: Server, model: str | None = None, **more: Any) -> Completer:
+    return connect(Connection(Address(server.url)), model=model, tokenizer=None, context_tokens=2048, **more)
+
+
+def snapshot(text: str = CODE) -> Snapshot:
+    return Snapshot("file:///a.py", Text.from_str(text))
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt"),
+    [
+        ("Qwen2.5-Coder-7B", f"<|fim_prefix|><|fim_suffix|>{CODE[CARET:]}<|fim_middle|>{CODE[:CARET]}"),
+        ("bigcode/starcoder2-3b", f"<fim_prefix><fim_suffix>{CODE[CARET:]}<fim_middle>{CODE[:CARET]}"),
+        ("codellama-13b", f" <PRE> <SUF>{CODE[CARET:]} <MID>{CODE[:CARET]}"),
+        ("some-model", CODE[:CARET]),
+    ],
+)
+def test_a_plain_server_gets_text_laid_out_as_its_model_likes_it(model: str, prompt: str) -> None:
+    with serving(plain(model, "a", " + b", "\n")) as server:
+        completion = connected(server).complete(snapshot(), CARET, stop=end_of_line)
+        assert completion.text == "a + b"
+        assert completion.finish == "stop"
+        body = next(body for route, body in server.asked if route == "POST /v1/completions")
+        assert body["prompt"] == prompt
+        assert set(body) == {"model", "prompt", "max_tokens", "temperature", "stream"}
+
+
+def test_an_answer_that_ends_by_itself(tmp_path: Path) -> None:
+    def answers(request: Request) -> None:
+        request.stream([piece("a"), piece("", "stop"), {"choices": [], "usage": {"prompt_tokens": 3}}])
+
+    with serving({"GET /v1/models": listing("m"), "POST /v1/completions": answers}) as server:
+        completion = connected(server).complete(snapshot(), CARET)
+    assert (completion.text, completion.finish, completion.tokens.generated) == ("a", "end", 1)
+
+
+def test_an_error_in_the_middle_of_an_answer() -> None:
+    def fails(request: Request) -> None:
+        request.stream([piece("a"), {"error": {"message": "out of memory"}}])
+
+    routes = {"GET /v1/models": listing("m"), "POST /v1/completions": fails}
+    with serving(routes) as server, pytest.raises(ServerRefused, match=r"could not answer: .*out of memory"):
+        connected(server).complete(snapshot(), CARET)
+
+
+def test_a_long_file_is_cut_to_the_context_in_bytes() -> None:
+    text = "x = 1\n" * 5000
+    with serving(plain("m", "y")) as server:
+        connect(Connection(Address(server.url)), model=None, tokenizer=None, context_tokens=100).complete(
+            snapshot(text), len(text)
+        )
+        assert 100 < len(server.asked[-1][1]["prompt"]) <= 300
+
+
+def test_a_window_that_cuts_a_character_leaves_it_out() -> None:
+    tokenizer = TextTokenizer(format_of("starcoder"))
+    ids = tokenizer.encode("é".encode()).ids
+    assert tokenizer.text(ids[1:]) == ""
+    assert tokenizer.text(ids) == "é"
+
+
+def test_the_model_that_is_wanted_is_asked_for() -> None:
+    with serving({**plain("one", "x"), "GET /v1/models": listing("one", "two")}) as server:
+        connected(server, "two").complete(snapshot(), CARET)
+        assert server.asked[-1][1]["model"] == "two"
+        with pytest.raises(ServerRefused, match="has no model 'three'; set `model` to one of: one, two"):
+            connected(server, "three")
+
+
+@pytest.mark.parametrize("answer", [{"data": []}, {"data": "x"}, [], {"object": "list"}, None])
+def test_a_server_that_is_something_else(answer: Any) -> None:
+    routes: dict[str, Handler] = {} if answer is None else {"GET /v1/models": lambda request: request.answer(answer)}
+    with serving(routes) as server, pytest.raises(ServerRefused, match="lists no models"):
+        connected(server)
+
+
+def tokens_of(text: str) -> Handler:
+    """Answers as vLLM does, with token ids of the default model."""
+    from model.tokenizer import HubTokenizer
+
+    tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
+
+    def answer(request: Request) -> None:
+        if not request.body.get("stream"):
+            request.answer({"choices": [{"text": ""}]})
+            return
+        ids = tokenizer.encode(text.encode()).ids.tolist()
+        request.stream(
+            [
+                {"choices": [{"token_ids": [token], "text": "?", "logprobs": {"token_logprobs": [-0.5]}}]}
+                for token in ids
+            ]
+        )
+
+    return answer
+
+
+def stock_vllm(text: str) -> dict[str, Handler]:
+    """vLLM without the plugin, of a model whose folder is on this machine."""
+    entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 1000}
+    return {
+        "GET /version": lambda request: request.answer({"version": "0.32.0"}),
+        "GET /v1/models": lambda request: request.answer({"data": [entry]}),
+        "POST /v1/completions": tokens_of(text),
+    }
+
+
+def test_vllm_without_the_plugin_works_and_says_so() -> None:
+    notices: list[str] = []
+    with serving(stock_vllm("a + b")) as server:
+        completer = connected(server, notice=notices.append)
+        assert isinstance(completer.engine, VllmEngine) and not completer.engine.has_plugin
+        completion = completer.complete(snapshot(), CARET)
+        assert completion.text == "a + b"
+        assert completion.logprob == pytest.approx(-0.5 * completion.tokens.generated)
+        again = completer.complete(snapshot(), CARET)
+        assert again.tokens.kept == again.tokens.prompt - 1
+        assert completer.max_context == 1000
+        completer.encode_ahead(snapshot(), CARET)
+        assert not completer.refresh("file:///a.py")
+    [notice] = notices
+    assert "has no keyturn plugin" in notice and "keyturn vllm serve" in notice
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_it_is_sent() -> None:
+    with serving(stock_vllm("")) as server:
+        completer = connected(server)
+        completer.engine.max_context = 5  # type: ignore[misc]
+        with pytest.raises(RequestError, match="lower `context_tokens`"):
+            completer.complete(snapshot(), CARET)
+
+
+def test_a_tokenizer_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = {name: (DEFAULT_MODEL / name).read_text() for name in ("tokenizer.json", "config.json")}
+    routes = stock_vllm("a") | {
+        "GET /v1/models": listing("elsewhere"),
+        "GET /v1/keyturn": lambda request: request.answer({"version": 1, "tokenizer": "../../name"}),
+        "GET /v1/keyturn/tokenizer": lambda request: request.answer(files | {"../../evil": "x"}),
+    }
+    with serving(routes) as server:
+        for _ in range(2):
+            completer = connected(server)
+            assert completer.layout.name == "qwen2.5-coder"
+        assert server.count("GET /v1/keyturn/tokenizer") == 1
+    [kept] = tmp_path.glob("keyturn/tokenizers/*")
+    assert sorted(path.name for path in kept.iterdir()) == sorted(files)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {kept / name for name in files}
+
+
+def test_a_tokenizer_folder_that_is_none() -> None:
+    with serving(stock_vllm("")) as server, pytest.raises(ModelError, match=r"no.*tokenizer\.json|has none"):
+        connect(Connection(Address(server.url)), model=None, tokenizer="/does/not/exist", context_tokens=100)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that failed is asked again at once."""
+    monkeypatch.setattr(server_completer, "FIRST_PAUSE", 0.0)
+
+
+class Local(Completer):
+    """Stands in; says that it did."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_text(json.dumps({"default": {"text": "local"}}))
+        made = load_completer(EngineSettings(engine="scripted", script=str(path)))
+        assert isinstance(made, Completer)
+        self.__dict__.update(made.__dict__)
+
+
+def with_stand_in(server: Server, tmp_path: Path, notices: list[str]) -> ServerCompleter:
+    return ServerCompleter(lambda: connected(server), lambda: Local(tmp_path / "script.json"), notices.append)
+
+
+def test_what_stands_in_while_the_server_is_away_and_how_it_comes_back(tmp_path: Path, quick: None) -> None:
+    notices: list[str] = []
+    with serving(plain("remote", "remote")) as server:
+        completer = with_stand_in(server, tmp_path, notices)
+        assert completer.complete(snapshot(), CARET).text == "remote"
+        assert (completer.model_name, completer.engine_name) == ("remote", "vllm")
+        server.routes["POST /v1/completions"] = lambda request: request.answer({}, 503)
+        assert completer.complete(snapshot(), CARET).text == "local"
+        assert completer.engine_name == "embedded"
+        assert completer.complete(snapshot(), CARET).text == "local"
+        server.routes["POST /v1/completions"] = saying("back")
+        assert completer.complete(snapshot(), CARET).text == "back"
+        assert completer.engine_name == "vllm"
+    assert completer.complete(snapshot(), CARET).text == "local"
+    assert len(notices) == 2
+    assert all("stands in" in notice for notice in notices)
+
+
+def test_a_server_that_is_away_at_the_start_is_found_later(tmp_path: Path, quick: None) -> None:
+    notices: list[str] = []
+    with serving({}) as server:
+        completer = with_stand_in(server, tmp_path, notices)
+        assert completer.complete(snapshot(), CARET).text == "local"
+        server.routes.update(plain("other", "remote"))
+        assert completer.complete(snapshot(), CARET).text == "remote"
+        assert completer.model_name == "other"
+
+
+def test_a_model_that_was_swapped_is_found(tmp_path: Path, quick: None) -> None:
+    with serving(plain("old", "x")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+
+        def only_new(request: Request) -> None:
+            new = request.body["model"] == "new"
+            request.stream([piece("new")]) if new else request.answer({"error": {"message": "no such model"}}, 404)
+
+        server.routes["GET /v1/models"] = listing("new")
+        server.routes["POST /v1/completions"] = only_new
+        assert completer.complete(snapshot(), CARET).text == "local"
+        assert completer.complete(snapshot(), CARET).text == "new"
+
+
+def test_a_server_that_failed_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    with serving({}) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        asked = len(server.asked)
+        for _ in range(5):
+            completer.complete(snapshot(), CARET)
+        assert len(server.asked) == asked
+
+
+def test_without_a_stand_in_the_error_is_said(quick: None) -> None:
+    notices: list[str] = []
+    with serving(plain("m", "fine")) as server:
+        completer = ServerCompleter(lambda: connected(server), None, notices.append)
+        server.routes["POST /v1/completions"] = lambda request: request.answer({}, 429)
+        with pytest.raises(ServerAway, match="is busy"):
+            completer.complete(snapshot(), CARET)
+        server.routes["POST /v1/completions"] = saying("fine")
+        assert completer.complete(snapshot(), CARET).text == "fine"
+    assert len(notices) == 1 and "stands in" not in notices[0]
+
+
+def test_the_settings_lead_to_a_server(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="set `url`"):
+        load_completer(EngineSettings(engine="vllm"))
+    with serving(plain("m", "x") | {"GET /health": lambda request: request.answer({})}) as server:
+        completer = load_completer(EngineSettings(engine="vllm", url=server.url, fallback=False))
+        assert completer.complete(snapshot(), CARET).text == "x"
+
+
+def test_the_embedded_model_stands_in_by_default() -> None:
+    with serving({}) as server:
+        pass
+    notices: list[str] = []
+    started = time.monotonic()
+    completer = load_completer(EngineSettings(engine="vllm", url=server.url, model="big"), notice=notices.append)
+    assert completer.engine_name == "embedded"
+    assert completer.complete(snapshot(), CARET, max_tokens=2).tokens.generated > 0
+    assert time.monotonic() - started < 60
+    assert notices == [f"The server at {server.url} does not answer. The embedded model stands in for it."]
+
+
+def test_a_key_is_not_shown_with_the_settings() -> None:
+    assert "secret" not in repr(EngineSettings(api_key="secret"))
