@@ -38,8 +38,8 @@ MAX_DOCUMENTS = 64
 AHEAD = 64
 """Tokens at a prompt's end that are worth a request before anybody asks for the answer."""
 
-DOCUMENT_HEADER = "X-Keyturn-Document"
-"""Names the document to a router that has to send its requests to one replica."""
+DOCUMENT_HEADER = "X-Session-Id"
+"""Names the document to a router that has to send its requests to one replica: what routers hash by custom."""
 
 
 @dataclass

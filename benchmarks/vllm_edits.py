@@ -1,0 +1,216 @@
+"""What an edit costs in vLLM, with the plugin and with stock prefix caching, on one server.
+
+    python benchmarks/vllm_edits.py [--vllm FOLDER] [--trials N]
+
+Starts a vLLM for processors (`python -m tests.vllm.install` puts one into `.vllm`) with the plugin and a model of
+random weights: 38 million parameters, a context of 8,192 tokens, bfloat16. Through keyturn's own engine it is asked
+about documents of random tokens:
+
+    edits   one document, edited at 10 % of its length and completed at the end of its file: a line of twelve tokens is
+            inserted, deleted or replaced. From the edit to the first token, both requests of a mid-file edit included.
+    many    eight documents, each edited and completed by a client of its own, all at once.
+
+`plugin` is `reuse = "pie"`, `stock` is `reuse = "exact"`, for which the server is sent nothing of ours: its own prefix
+caching keeps what stands before the edit. Results go to benchmarks/results/vllm_edits.json and docs/vllm-edits.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.spread import spread
+from model.engine import CompletionRequest, ReuseMode
+from model.factory import DEFAULT_MODEL
+from model.machine import machine
+from model.prompt import Prompt
+from model.tokenizer import HubTokenizer
+from model.tokens import NO_SERIAL, new_serials
+from model.vllm.client import VllmEngine
+from model.vllm.http import Address, Connection
+
+RESULT = Path(__file__).with_name("results") / "vllm_edits.json"
+PLOT = Path(__file__).parents[1] / "docs" / "vllm-edits.png"
+LENGTHS = (1000, 3000, 6000)
+EDITS = {"insertion": (0, 12), "deletion": (12, 0), "replacement": (12, 12)}
+WAYS: dict[str, ReuseMode] = {"plugin": "pie", "stock": "exact"}
+PLACE = 0.1
+NUM_DOCUMENTS = 8
+NEW_TOKENS = 8
+VOCAB_SIZE = 16384
+
+
+class Document:
+    """Random tokens with identities; the caret is at the end, eight tokens behind the middle marker."""
+
+    def __init__(self, num_tokens: int, rng: random.Random) -> None:
+        self._rng = rng
+        self.ids = self._random(num_tokens)
+        self.serials = new_serials(num_tokens)
+
+    def edit(self, removed: int, added: int) -> None:
+        at = int(len(self.ids) * PLACE)
+        self.ids = np.concatenate((self.ids[:at], self._random(added), self.ids[at + removed :]))
+        self.serials = np.concatenate((self.serials[:at], new_serials(added), self.serials[at + removed :]))
+
+    def prompt(self) -> Prompt:
+        serials = self.serials.copy()
+        serials[-8:] = NO_SERIAL
+        return Prompt(self.ids, serials, anchor=len(self.ids), lead=8)
+
+    def _random(self, count: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+        return np.array([self._rng.randrange(300, VOCAB_SIZE) for _ in range(count)], dtype=np.int32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", type=Path, help="the virtual environment of vLLM and the plugin, .vllm by default")
+    parser.add_argument("--trials", type=int, default=15)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--plot", type=Path, default=PLOT)
+    args = parser.parse_args()
+    if args.vllm is not None:
+        os.environ["VLLM_ENVIRONMENT"] = str(args.vllm)
+    from tests.vllm.server import serving
+
+    with tempfile.TemporaryDirectory() as temporary:
+        model = random_model(Path(temporary) / "model")
+        options = ["--dtype", "bfloat16", "--max-model-len", "8192", "--memory-mb", "1024"]
+        with serving(Path(temporary) / "log", *options, model=model) as server:
+            engines = {name: engine_of(server.url) for name in WAYS}
+            found = {
+                "model": "random Llama: 10 layers, width 512, 8/4 heads of 64, vocabulary 16,384, bfloat16",
+                "trials": args.trials,
+                "edits": [measure_edits(engines, length, edit, args.trials) for length in LENGTHS for edit in EDITS],
+                "many": measure_many(server.url, 3000, args.trials),
+                "machine": machine(),
+            }
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    plot(found, args.plot)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+def random_model(folder: Path) -> Path:
+    """A checkpoint of random weights, with the default model's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=512,
+        intermediate_size=1536,
+        num_hidden_layers=10,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(DEFAULT_MODEL).save_pretrained(folder)
+    return folder
+
+
+def engine_of(url: str) -> VllmEngine:
+    tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
+    connection = Connection(Address(url))
+    engine = VllmEngine(connection, tokenizer, model="served", max_context=8192, is_vllm=True)
+    assert engine.has_plugin
+    return engine
+
+
+def ask(engine: VllmEngine, name: str, document: Document, way: str) -> float:
+    """Milliseconds to the first token."""
+    request = CompletionRequest(name, document.prompt(), NEW_TOKENS, reuse=WAYS[way])
+    return engine.complete(request).timings_ms.first_token
+
+
+def measure_edits(engines: dict[str, VllmEngine], length: int, edit: str, trials: int) -> dict[str, Any]:
+    """Times of both ways, in turn, each on a document of its own that goes through the same edits."""
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    documents = {way: Document(length, random.Random(length)) for way in WAYS}
+    for way, engine in engines.items():
+        ask(engine, f"{length} {edit}", documents[way], way)
+    for _ in range(trials):
+        for way, engine in engines.items():
+            documents[way].edit(*EDITS[edit])
+            times[way].append(ask(engine, f"{length} {edit}", documents[way], way))
+            if edit == "deletion":  # the length stays what it is said to be
+                documents[way].edit(0, 12)
+                ask(engine, f"{length} {edit}", documents[way], way)
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    return {
+        "tokens": length,
+        "edit": edit,
+        **{f"{way}_ms": spread(values) for way, values in times.items()},
+        "times_less": round(medians["stock"] / medians["plugin"], 1),
+    }
+
+
+def measure_many(url: str, length: int, trials: int) -> dict[str, Any]:
+    """Eight clients at once, each editing and completing a document of its own."""
+    found: dict[str, Any] = {"documents": NUM_DOCUMENTS, "tokens": length}
+    for way in WAYS:
+        engines = [engine_of(url) for _ in range(NUM_DOCUMENTS)]
+        documents = [Document(length, random.Random(number)) for number in range(NUM_DOCUMENTS)]
+        for engine, document in zip(engines, documents, strict=True):
+            ask(engine, "many", document, way)
+        times: list[float] = []
+
+        def client(engine: VllmEngine, document: Document, way: str = way, times: list[float] = times) -> None:
+            for _ in range(trials):
+                document.edit(*EDITS["replacement"])
+                times.append(ask(engine, "many", document, way))
+
+        threads = [threading.Thread(target=client, args=pair) for pair in zip(engines, documents, strict=True)]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - started
+        ordered = sorted(times)
+        found[way] = {
+            "first_token_ms": spread(times) | {"p95": round(ordered[int(len(ordered) * 0.95)], 1)},
+            "completions_per_second": round(len(times) / seconds, 2),
+        }
+    return found
+
+
+def plot(found: dict[str, Any], path: Path) -> None:
+    """First-token times by document length, one pair of bars for each edit."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(EDITS), figsize=(9, 3), sharey=True, constrained_layout=True)
+    for panel, edit in zip(axes, EDITS, strict=True):
+        rows = [row for row in found["edits"] if row["edit"] == edit]
+        for offset, (way, colour) in enumerate((("stock", "#b0b0b0"), ("plugin", "#2a6f97"))):
+            medians = [row[f"{way}_ms"]["median"] for row in rows]
+            places = [number + (offset - 0.5) * 0.38 for number in range(len(rows))]
+            bars = panel.bar(places, medians, width=0.36, color=colour, label=way)
+            panel.bar_label(bars, fmt="%.0f", fontsize=8)
+        panel.set_xticks(range(len(rows)), [f"{row['tokens']:,}" for row in rows])
+        panel.set_title(edit)
+        panel.set_xlabel("tokens of the document")
+    axes[0].set_ylabel("edit to first token, ms")
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
