@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-editors vsix lint types format clean
+.PHONY: help setup demo test test-editors test-vllm vsix lint types format clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,10 @@ test-editors: $(READY) ## Drive VS Code and Neovim themselves; installs them int
 	$(BIN)/python -m tests.editors.vscode.install
 	$(BIN)/python -m tests.editors.neovim.install
 	$(BIN)/python -m pytest -n 2 tests/editors
+
+test-vllm: $(READY) ## Put questions to a real vLLM; installs one into .vllm.
+	$(BIN)/python -m tests.vllm.install
+	$(BIN)/python -m pytest --timeout 1200 tests/vllm
 
 lint: $(READY) ## Style and import rules.
 	$(BIN)/ruff check .

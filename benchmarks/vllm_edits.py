@@ -189,6 +189,27 @@ def measure_many(url: str, length: int, trials: int) -> dict[str, Any]:
     return found
 
 
+def table(found: dict[str, Any]) -> str:
+    """The medians, as docs/vllm.md shows them."""
+    lines = ["| Tokens | Edit | Stock, ms | Plugin, ms | Times less |", "|---:|---|---:|---:|---:|"]
+    for row in found["edits"]:
+        stock, plugin = row["stock_ms"]["median"], row["plugin_ms"]["median"]
+        lines.append(f"| {row['tokens']:,} | {row['edit']} | {stock:,.0f} | {plugin:,.0f} | {row['times_less']} |")
+    many = found["many"]
+    lines += [
+        "",
+        f"| {many['documents']} documents of {many['tokens']:,} tokens at once | Stock | Plugin |",
+        "|---|---:|---:|",
+    ]
+    for title, pick in (
+        ("first token, median ms", lambda way: f"{way['first_token_ms']['median']:,.0f}"),
+        ("first token, 95th percentile ms", lambda way: f"{way['first_token_ms']['p95']:,.0f}"),
+        ("completions a second", lambda way: f"{way['completions_per_second']}"),
+    ):
+        lines.append(f"| {title} | {pick(many['stock'])} | {pick(many['plugin'])} |")
+    return "\n".join(lines)
+
+
 def plot(found: dict[str, Any], path: Path) -> None:
     """First-token times by document length, one pair of bars for each edit."""
     import matplotlib as mpl
@@ -205,6 +226,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
             bars = panel.bar(places, medians, width=0.36, color=colour, label=way)
             panel.bar_label(bars, fmt="%.0f", fontsize=8)
         panel.set_xticks(range(len(rows)), [f"{row['tokens']:,}" for row in rows])
+        panel.margins(y=0.12)
         panel.set_title(edit)
         panel.set_xlabel("tokens of the document")
     axes[0].set_ylabel("edit to first token, ms")

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from benchmarks import vllm_edits
 from lsp.cli import _parser
 from lsp.config import Settings
 
@@ -42,6 +43,21 @@ def test_no_line_is_about_a_setting_that_is_gone() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_figures_for_vllm_are_the_recorded_ones() -> None:
+    table = vllm_edits.table(json.loads(vllm_edits.RESULT.read_text()))
+    assert table in (ROOT / "docs" / "vllm.md").read_text()
+
+
+def test_the_sizes_for_vllm_are_worked_out_right() -> None:
+    page = (ROOT / "docs" / "vllm.md").read_text()
+    rows = re.findall(r"^\| [\w. -]+ \| (\d+), (\d+), (\d+) \| ([\d,]+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for layers, heads, size, shown, documents in rows:
+        num_bytes = 2 * int(layers) * int(heads) * int(size) * 2
+        assert shown == f"{num_bytes:,}"
+        assert int(documents) == 16 * 10**9 // (num_bytes * 8192)
 
 
 def test_every_command_of_the_page_exists() -> None:
