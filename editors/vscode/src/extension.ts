@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import { LanguageClient, type LanguageClientOptions, State } from 'vscode-languageclient/node';
 
 import { installCommand, locateServer } from './locate';
+import { onApiKeyChange, setApiKey, withApiKey } from './secret';
 import { showStatistics } from './statistics';
 import { type Pause, type ServerStatus, StatusBar } from './status';
 
@@ -13,11 +14,13 @@ const MAX_RESTARTS = 5;
 const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-notebook-cell' }];
 
 let client: LanguageClient | undefined;
+let secrets: vscode.SecretStorage;
 let log: vscode.LogOutputChannel;
 let status: StatusBar;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   log = vscode.window.createOutputChannel('keyturn', { log: true });
+  secrets = context.secrets;
   status = new StatusBar(pause);
   context.subscriptions.push(
     log,
@@ -28,6 +31,11 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     vscode.commands.registerCommand('keyturn.showLog', () => log.show()),
     vscode.commands.registerCommand('keyturn.showStatistics', statistics),
     vscode.commands.registerCommand('keyturn.showMenu', showMenu),
+    vscode.commands.registerCommand('keyturn.setApiKey', () => setApiKey(secrets)),
+    onApiKeyChange(secrets, () => {
+      // The server asks for its settings again, and the answer has the key.
+      void client?.sendNotification('workspace/didChangeConfiguration', { settings: null });
+    }),
     vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
     vscode.workspace.onDidChangeConfiguration(async (change) => {
       if (change.affectsConfiguration('keyturn.command')) {
@@ -57,6 +65,14 @@ async function start(): Promise<void> {
     documentSelector: SELECTOR,
     outputChannel: log,
     initializationOptions: {},
+    middleware: {
+      workspace: {
+        configuration: async (params, token, next) => {
+          const sections = await next(params, token);
+          return Array.isArray(sections) ? withApiKey(secrets, sections) : sections;
+        },
+      },
+    },
   };
   const run = { command: server.command, args: [...server.args, 'serve'] };
   const started = new LanguageClient('keyturn', 'keyturn', run, options);

@@ -13,6 +13,7 @@ import psutil
 
 from tests.editors.vscode.workbench import Workbench
 from tests.editors.wire import wait_for
+from tests.model.vllm.scripted_server import Request, piece, serving
 
 SOURCE = Path(shlex.__file__).read_bytes()
 
@@ -279,3 +280,28 @@ def test_five_hundred_keystrokes_leave_both_sides_with_the_same_text(vscode: Ope
     errors = [m for m in window.wire.messages("server") if m.get("error", {}).get("code") not in (None, -32800)]
     assert errors == []
     assert max(sizes[len(sizes) // 2 :]) < 1.1 * max(sizes[: len(sizes) // 2])
+
+
+def test_the_key_of_a_server_is_kept_in_secret_storage(vscode: Open) -> None:
+    """It reaches the server that is asked, and stands in no file of settings."""
+
+    def guarded(request: Request) -> None:
+        if request.header("Authorization") != "Bearer secret-key":
+            request.answer({"error": {"message": "no"}}, 401)
+        elif request.body:
+            request.stream([piece("from afar")])
+        else:
+            request.answer({"data": [{"id": "big"}]})
+
+    with serving({"GET /v1/models": guarded, "POST /v1/completions": guarded}) as server:
+        settings = {"keyturn.engine": "vllm", "keyturn.url": server.url, "keyturn.fallback": False}
+        window = vscode({"a.txt": b"first line\n"}, settings)
+        window.open("a.txt", caret=(2, 1))
+        wait_for(lambda: any("wants an API key" in text for text in window.messages()), "the message about the key")
+        window.run("keyturn: Set API Key", answer="secret-key")
+        window.wait_for_status(r"Ready: big")
+        window.go_to(2, 1)
+        window.type("call ")
+        assert window.wait_for_ghost() == "from afar"
+    written = [path for path in window.project.parent.rglob("settings.json") if "secret-key" in path.read_text()]
+    assert not written

@@ -108,13 +108,16 @@ class Workbench:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def run(self, command: str) -> None:
-        """A command by its title, from the palette."""
+    def run(self, command: str, answer: str | None = None) -> None:
+        """A command by its title, from the palette; `answer` is typed where the command asks for a text."""
         self.page.keyboard.press("F1")
         box = self.page.locator(".quick-input-widget input").first
         box.wait_for(state="visible")
         box.fill(f">{command}")
         self.page.locator(f'.quick-input-list .monaco-list-row[aria-label^="{command}"]').first.click()
+        if answer is not None:
+            self.page.locator('.quick-input-widget input[type="password"]').fill(answer)
+            self.press("Enter")
         box.wait_for(state="hidden")
 
     def save(self, name: str) -> str:
