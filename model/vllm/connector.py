@@ -28,6 +28,7 @@ from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorBase_V1,
+    KVConnectorHandshakeMetadata,
     KVConnectorMetadata,
     KVConnectorRole,
     SupportsHMA,
@@ -50,7 +51,7 @@ from model.vllm.documents import NO_ROW, Documents, Ints
 from model.vllm.metrics import PrometheusMetrics, Stats
 from model.vllm.paged import layers_of
 from model.vllm.pool import Load, Pool, Save
-from model.vllm.support import Support, support_of
+from model.vllm.support import Support, UnfitError, support_of, without
 from model.vllm.wire import KEY, Params, parse
 
 logger = init_logger(f"vllm.{__name__}")
@@ -65,6 +66,13 @@ class Commands(KVConnectorMetadata):
 
     loads: list[Load] = field(default_factory=list)
     saves: list[Save] = field(default_factory=list)
+
+
+@dataclass
+class WorkerReport(KVConnectorHandshakeMetadata):
+    """What a worker tells the scheduler before the first step: why it cannot take part, if it cannot."""
+
+    obstacle: str | None
 
 
 @dataclass
@@ -93,14 +101,22 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         self._documents = Documents(0, 0)
         if isinstance(self._support, Support):
             self._documents = Documents(self._support.num_rows, self._support.max_tokens)
-        if role is KVConnectorRole.SCHEDULER:
-            logger.info("keyturn: %s", self._support)
+        self._obstacle: str | None = None
 
     @property
     def requires_kv_delivery(self) -> bool:
         return False  # what is not saved is computed again
 
     # In the scheduler
+
+    def set_xfer_handshake_metadata_pp_aware(
+        self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]
+    ) -> None:
+        """All workers have their caches: take part if all of them can."""
+        for report in metadata.values():
+            if isinstance(report, WorkerReport) and report.obstacle:
+                self._support = without(report.obstacle)
+        logger.info("keyturn: %s", self._support)
 
     def on_new_request(self, request: Request) -> None:
         if not isinstance(self._support, Support) or request.prompt_token_ids is None or request.mm_features:
@@ -202,15 +218,23 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
     def register_kv_caches(self, kv_caches: dict[str, Tensor]) -> None:
         if not isinstance(self._support, Support):
             return
-        self._support.check_rotation()
+        try:
+            self._support.check_rotation()
+            layers = layers_of(kv_caches, self._support)
+        except UnfitError as error:
+            self._obstacle = str(error)
+            return
         device = torch.device(self._support.device) if self._support.device else None
         self._pool = Pool(
-            layers_of(kv_caches, self._support),
+            layers,
             num_rows=self._support.num_rows,
             block_size=self._support.block_size,
             frequencies=self._support.frequencies,
             device=device,
         )
+
+    def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata:
+        return WorkerReport(self._obstacle)
 
     def start_load_kv(self, forward_context: ForwardContext, **kwargs: Any) -> None:
         for load in self._commands().loads:

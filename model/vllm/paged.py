@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 from model.vllm.pool import Layer
-from model.vllm.support import Support
+from model.vllm.support import Support, UnfitError
 
 
 def layers_of(kv_caches: dict[str, Tensor], support: Support) -> list[Layer]:
-    """The layers in vLLM's order. A cache is [blocks, kv_heads, block_size, 2 * head_dim], keys first."""
+    """The layers in vLLM's order. A cache is [blocks, kv_heads, block_size, 2 * head_dim], keys first.
+
+    Raises `UnfitError` for another one.
+    """
     for name, cache in kv_caches.items():
         expected = (support.num_kv_heads, 2 * support.head_dim)
         if (cache.shape[1], cache.shape[3]) != expected or cache.dtype != support.dtype:
-            raise RuntimeError(f"keyturn: the cache of {name} is {list(cache.shape)}; start vLLM without keyturn.")
+            raise UnfitError(f"The cache of {name} is {list(cache.shape)}, which is not known to keyturn.")
     on_cpu = next(iter(kv_caches.values())).device.type == "cpu"
     views = [_cpu_layer(cache) if on_cpu else _layer(cache) for cache in kv_caches.values()]
     if on_cpu:
@@ -40,7 +43,7 @@ def _cpu_layer(cache: Tensor) -> Layer:
 
 
 def _check_cpu_layout(support: Support, size: int) -> None:
-    """Have vLLM's own kernel write a block and read it through the views; raise `RuntimeError` if they disagree."""
+    """Have vLLM's own kernel write a block and read it through the views; raise `UnfitError` if they disagree."""
     from vllm import _custom_ops as ops
     from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
 
@@ -54,4 +57,4 @@ def _check_cpu_layout(support: Support, size: int) -> None:
     layer = _cpu_layer(cache)
     for view, tokens in zip((layer.keys, layer.values), written, strict=True):
         if not torch.equal(view[0].transpose(0, 1), tokens):
-            raise RuntimeError("keyturn: this vLLM orders its cache in another way; start vLLM without keyturn.")
+            raise UnfitError("This vLLM orders its cache in a way that is not known to keyturn.")

@@ -14,12 +14,16 @@ from model.engine import ModelError
 from model.rope import TURNED, inverse_frequencies
 
 MODEL_TYPES = frozenset(
-    ("gemma", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
+    ("gemma", "granite", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
     + ("starcoder2",)
 )
 """Models whose keys are rotated as wholes, or their first part, in the half-split form, in every layer."""
 
 DEFAULT_MEMORY_MB = 4096
+
+
+class UnfitError(Exception):
+    """A worker found something else than the configuration says; the message says what. vLLM then serves alone."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ class Support:
         )
 
     def check_rotation(self) -> None:
-        """Raise `RuntimeError` if vLLM rotates keys in another way than the model's configuration says."""
+        """Raise `UnfitError` unless vLLM rotates keys as the model's configuration says."""
         from vllm.model_executor.layers.rotary_embedding import _ROPE_DICT
 
         if not any(self._rotates_like(rotary) for rotary in _ROPE_DICT.values()):
-            raise RuntimeError("keyturn: this model's keys are rotated in an unknown way; start vLLM without keyturn.")
+            raise UnfitError("This vLLM rotates its keys in an unknown way.")
 
     def _rotates_like(self, rotary: Any) -> bool:
         """Whether one of vLLM's rotary embeddings has these frequencies; its table may be scaled, as YaRN's is."""
@@ -71,7 +75,7 @@ def support_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Suppo
     """What can be kept, or a sentence that says why nothing can; vLLM then serves as it would alone."""
     reason = _obstacle(vllm_config, kv_cache_config)
     if reason:
-        return f"{reason} This model is served without reuse of edited documents."
+        return without(reason)
     options = _options(vllm_config)
     config = vllm_config.model_config.hf_text_config
     parameters: dict[str, Any] = dict(config.rope_parameters)
@@ -80,7 +84,7 @@ def support_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Suppo
     try:
         frequencies = inverse_frequencies(rotated, parameters, TURNED)
     except (ModelError, KeyError, TypeError, ValueError) as error:
-        return f"{error} This model is served without reuse of edited documents."
+        return without(str(error))
     stages = vllm_config.parallel_config.pipeline_parallel_size
     bytes_per_token = spec.page_size_bytes // spec.block_size * -(-config.num_hidden_layers // stages)
     num_rows = int(options["memory_mb"] * 2**20) // bytes_per_token
@@ -96,6 +100,11 @@ def support_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Suppo
         dtype=spec.dtype,
         device=options["device"],
     )
+
+
+def without(reason: str) -> str:
+    """What is said of a model that the plugin leaves alone."""
+    return f"{reason} This model is served without reuse of edited documents."
 
 
 def _obstacle(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> str | None:
