@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import shlex
@@ -16,6 +17,8 @@ from tests.editors.wire import wait_for
 from tests.model.vllm.scripted_server import Request, piece, serving
 
 SOURCE = Path(shlex.__file__).read_bytes()
+
+INLINE = "textDocument/inlineCompletion"
 
 Open = Callable[..., Workbench]
 Scripted = Callable[..., dict[str, object]]
@@ -280,6 +283,31 @@ def test_five_hundred_keystrokes_leave_both_sides_with_the_same_text(vscode: Ope
     errors = [m for m in window.wire.messages("server") if m.get("error", {}).get("code") not in (None, -32800)]
     assert errors == []
     assert max(sizes[len(sizes) // 2 :]) < 1.1 * max(sizes[: len(sizes) // 2])
+
+
+def test_several_suggestions_are_gone_through(vscode: Open) -> None:
+    """Alt+] asks for more than one, and shows the next."""
+    answers = itertools.count(1)
+
+    def varied(request: Request) -> None:
+        request.stream([piece(f"answer {next(answers)}")])
+
+    models = {"GET /v1/models": lambda request: request.answer({"data": [{"id": "big"}]})}
+    with serving(models | {"POST /v1/completions": varied}) as server:
+        settings = {"keyturn.engine": "vllm", "keyturn.url": server.url, "keyturn.fallback": False}
+        window = vscode({"a.txt": b"first line\n"}, settings)
+        window.open("a.txt", caret=(2, 1))
+        window.wait_until_ready()
+        window.type("call ")
+        first = window.wait_for_ghost()
+        window.press("Alt+]")
+        second = wait_for(lambda: (text := window.ghost_text()) and text != first and text, "another suggestion")
+        window.press("Alt+]")
+        third = wait_for(lambda: (text := window.ghost_text()) and text not in (first, second) and text, "a third")
+        kinds = [m["params"]["context"]["triggerKind"] for m in window.wire.messages("client", INLINE)]
+        assert 1 in kinds
+        window.press("Tab")
+        assert window.save("a.txt") == f"first line\ncall {third}"
 
 
 def test_the_key_of_a_server_is_kept_in_secret_storage(vscode: Open) -> None:
