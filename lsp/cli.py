@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:2] == ["vllm", "serve"] and arguments[2:] not in (["-h"], ["--help"]):
+        return _vllm(arguments[2:])  # what follows is vLLM's to understand
     options = _parser(arguments).parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.run
     return command(options)
@@ -153,20 +155,18 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _add_vllm(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="serve", required=True, parser_class=_Parser)
-    serve = actions.add_parser(
-        "serve",
-        help="run `vllm serve` with the plugin in place",
-        usage="keyturn vllm serve MODEL [--memory-mb N] [--document-mb N] [--any-version] [vLLM options…]",
-        add_help=False,
+    serve = actions.add_parser("serve", help="run `vllm serve` with the plugin in place")
+    serve.add_argument("model", metavar="MODEL", help="a folder, or a model's name; every option of vLLM's follows")
+    serve.add_argument("--memory-mb", metavar="N", help="main memory for documents on each rank (4096)")
+    serve.add_argument("--document-mb", metavar="N", help="the most of it for one document (all)")
+    serve.add_argument(
+        "--any-version", action="store_true", help="go on with a vLLM that the plugin was not tested with"
     )
-    serve.add_argument("arguments", nargs=argparse.REMAINDER)
-    serve.set_defaults(run=_vllm)
 
 
-def _vllm(options: argparse.Namespace) -> int:
+def _vllm(arguments: list[str]) -> int:
     from model.vllm.launch import command, start
 
-    arguments = options.arguments
     if not arguments or arguments[0].startswith("-"):
         raise UsageError("Give the model first: keyturn vllm serve MODEL [vLLM options…].")
     start(command(arguments))
