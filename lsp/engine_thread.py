@@ -83,6 +83,7 @@ class EngineThread:
         self._closing = False
         self._completer: CompleterLike | None = None
         self._names = ("", "")
+        self._loaded_id = 0
         self._thread = threading.Thread(target=self._run, name="keyturn-engine", daemon=True)
         self.state: State = "waiting"
         self.error = ""
@@ -283,6 +284,7 @@ class EngineThread:
             self._on_loop(self._fail_loading, load_id, f"The engine could not be loaded: {reason}.")
         else:
             self._completer = completer
+            self._loaded_id = load_id
             self._names = completer.model_name, completer.engine_name
             self._on_loop(self._finish_loading, load_id, *self._names)
 
@@ -293,7 +295,7 @@ class EngineThread:
         names = self._completer.model_name, self._completer.engine_name
         if names != self._names:
             self._names = names
-            self._on_loop(self._finish_loading, self._num_loads, *names)
+            self._on_loop(self._finish_loading, self._loaded_id, *names)
         try:
             documents = {*self.cache_bytes, document}
             self.cache_bytes = {name: self._completer.cache_bytes(name) for name in documents}

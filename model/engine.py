@@ -82,8 +82,8 @@ class Sampling:
 class CompletionRequest:
     """One prompt to be continued.
 
-    `document` names the cache to use: requests about the same file share it. `stop` runs in the engine's thread after
-    every token, on the text generated so far.
+    `document` names the cache to use: requests about the same file share it. `stop` runs after every token, on the text
+    generated so far, in the engine's thread or while that waits.
     """
 
     document: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model.checkpoint_files import name_of, text_ends
-from model.engine import ModelError
+from model.engine import CancelCheck, ModelError
 
 if TYPE_CHECKING:
     from model.completer import Completer, CompleterLike
@@ -100,15 +100,16 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     progress("Asking the server", 0)
     connection = connection_to(settings)
 
-    def reach() -> Completer:
-        if not connection.is_up(_SECONDS_TO_ANSWER):
-            raise ServerAway(f"The server at {connection.address.base} does not answer.")
+    def reach(cancelled: CancelCheck) -> Completer:
+        if not connection.is_up(_SECONDS_TO_ANSWER, cancelled):
+            raise ServerAway(f"The server at {connection.address} does not answer.")
         return connect(
             connection,
             model=settings.model,
             tokenizer=settings.tokenizer,
             context_tokens=settings.context_tokens,
             notice=notice,
+            cancelled=cancelled,
         )
 
     def stand_in() -> Completer:

@@ -75,6 +75,23 @@ def _yarn(frequencies: Tensor, parameters: Mapping[str, Any]) -> Tensor:
     return slow * frequencies / float(parameters["factor"]) + (1 - slow) * frequencies
 
 
+def is_table_of(table: Tensor, frequencies: Tensor) -> bool:
+    """Whether a table of cosines and sines, [positions, 2 * frequencies] as vLLM keeps it, turns by these frequencies.
+
+    Its rows may be scaled, as YaRN's are, and rounded to 16 bits. Far positions tell frequencies apart that near ones
+    cannot.
+    """
+    half = len(frequencies)
+    if table.shape[1] != 2 * half:
+        return False
+    positions = torch.tensor([at for at in (1, 11, 101, 1009, 8191, len(table) - 1) if at < len(table)])
+    cos, sin = table[positions, :half].double(), table[positions, half:].double()
+    lengths = (cos**2 + sin**2).sqrt()
+    angles = torch.outer(positions.double(), frequencies.double())
+    apart = (cos / lengths - angles.cos()).abs() + (sin / lengths - angles.sin()).abs()
+    return bool(apart.max() < 0.05)
+
+
 class RotaryTable:
     """Cosines and sines of every position up to `max_positions`: two tables of [max_positions, head_dim / 2]."""
 

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 MAX_DOCUMENTS = 64
 """Documents whose state on the server is remembered."""
 
+PROBE_SECONDS = 5.0
+"""A server that takes longer to answer a request of two tokens is as good as away."""
+
 AHEAD = 64
 """Tokens at a prompt's end that are worth a request before anybody asks for the answer."""
 
@@ -173,7 +176,12 @@ class VllmEngine:
         token = next(iter(self._tokenizer.encode(b"#").ids.tolist()), 0)
         body = self._body(1) | {"prompt": [token, token], "cache_salt": salt(document.name, 0)}
         body["kv_transfer_params"] = {KEY: {"document": document.name}}
-        found = self._connection.post("/v1/completions", body).get("kv_transfer_params")
+        try:
+            answer = self._connection.post("/v1/completions", body, seconds=PROBE_SECONDS)
+        except RequestError as error:
+            logger.info("The server does not take a request about a document: %s", error)
+            return False
+        found = answer.get("kv_transfer_params") if isinstance(answer, dict) else None
         return isinstance(found, dict) and bool(found.get(KEY))
 
     def _open(self, document: str) -> RemoteDocument:
@@ -207,7 +215,8 @@ class VllmEngine:
     def _compute(self, step: Step, cancelled: CancelCheck) -> None:
         """A request whose answer nobody reads: the server computes the prompt and keeps it."""
         body = self._body(1) | self._of_step(step)
-        self._connection.post("/v1/completions", body, cancelled, **{DOCUMENT_HEADER: step.params.document})
+        headers = {DOCUMENT_HEADER: step.params.document}
+        self._connection.post("/v1/completions", body, cancelled, headers=headers)
 
     def _stream(
         self,
@@ -220,7 +229,7 @@ class VllmEngine:
     ) -> None:
         sampling = request.sampling
         body = self._body(limit) | prompt | {"stream": True}
-        if self._is_vllm:
+        if self._is_vllm and self.speaks_tokens:
             body |= {"logprobs": 0, "return_token_ids": True, "skip_special_tokens": False}
             body |= {"stop_token_ids": sorted(request.prompt.end_ids), "stream_options": {"include_usage": True}}
         if sampling.temperature > 0:
@@ -228,7 +237,7 @@ class VllmEngine:
             if sampling.seed is not None:
                 body["seed"] = sampling.seed
         headers = {DOCUMENT_HEADER: document.name}
-        self._connection.stream("/v1/completions", body, answer.heard, cancelled, **headers)
+        self._connection.stream("/v1/completions", body, answer.heard, cancelled, headers)
         if answer.error:
             raise ServerRefused(f"The server could not answer: {answer.error[:200]}")
 

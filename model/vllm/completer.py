@@ -39,7 +39,7 @@ class ServerCompleter:
 
     def __init__(
         self,
-        connect: Callable[[], Completer],
+        connect: Callable[[CancelCheck], Completer],
         load_local: Callable[[], Completer] | None,
         notice: Callable[[str], None],
     ) -> None:
@@ -53,7 +53,7 @@ class ServerCompleter:
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
-        self._reach()
+        self._reach(never_cancelled)
 
     @property
     def model_name(self) -> str:
@@ -93,7 +93,7 @@ class ServerCompleter:
                 cancelled=cancelled,
             )
 
-        return self._ask(ask)
+        return self._ask(ask, cancelled)
 
     def encode_ahead(
         self,
@@ -107,10 +107,10 @@ class ServerCompleter:
         def ask(completer: Completer) -> None:
             completer.encode_ahead(snapshot, caret, max_tokens=max_tokens, reuse=reuse, cancelled=cancelled)
 
-        self._ask(ask)
+        self._ask(ask, cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
-        return self._ask(lambda completer: completer.refresh(document, cancelled))
+        return self._ask(lambda completer: completer.refresh(document, cancelled), cancelled)
 
     def forget(self, document: str) -> None:
         for completer in (self._remote, self._local):
@@ -120,24 +120,25 @@ class ServerCompleter:
     def cache_bytes(self, document: str | None = None) -> int:
         return sum(completer.cache_bytes(document) for completer in (self._remote, self._local) if completer)
 
-    def _ask(self, ask: Callable[[Completer], T]) -> T:
+    def _ask(self, ask: Callable[[Completer], T], cancelled: CancelCheck) -> T:
         """Ask the server, and what stands in for it if it fails."""
         if self._remote is None and time.monotonic() >= self._retry_at:
-            self._reach()
+            self._reach(cancelled)
         if self._remote is not None:
             try:
-                return ask(self._remote)
+                answer = ask(self._remote)
+                self._pause = FIRST_PAUSE
+                return answer
             except (ServerAway, ServerRefused) as error:
                 self._failed(error)
         if self._local is None:
             raise self._error
         return ask(self._local)
 
-    def _reach(self) -> None:
+    def _reach(self, cancelled: CancelCheck) -> None:
         """Find the server, or have what stands in for it ready."""
         try:
-            self._remote = self._connect()
-            self._pause = FIRST_PAUSE
+            self._remote = self._connect(cancelled)
         except (ServerAway, ServerRefused, ModelError) as error:
             self._failed(error)
 
@@ -146,9 +147,10 @@ class ServerCompleter:
         self._error = error
         self._remote = None
         self._say(str(error) if self._load_local is None else f"{error} The embedded model stands in for it.")
+        self._retry_at = time.monotonic() + self._pause
         if self._load_local is not None and self._local is None:
             self._local = self._load_local()
-        self._retry_at = time.monotonic() + self._pause
+            self._retry_at = time.monotonic() + self._pause  # loading has taken its time
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _say(self, message: str) -> None:

@@ -119,7 +119,8 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         logger.info("keyturn: %s", self._support)
 
     def on_new_request(self, request: Request) -> None:
-        if not isinstance(self._support, Support) or request.prompt_token_ids is None or request.mm_features:
+        has_other_inputs = request.mm_features or request.prompt_embeds is not None
+        if not isinstance(self._support, Support) or request.prompt_token_ids is None or has_other_inputs:
             return
         try:
             params = parse(request.kv_transfer_params, len(request.prompt_token_ids), request.cache_salt)
@@ -223,6 +224,9 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
             layers = layers_of(kv_caches, self._support)
         except UnfitError as error:
             self._obstacle = str(error)
+            return
+        except (AttributeError, IndexError) as error:  # something of vLLM's own has another shape than it had
+            self._obstacle = f"This vLLM is not one that keyturn knows ({error})."
             return
         device = torch.device(self._support.device) if self._support.device else None
         self._pool = Pool(

@@ -13,27 +13,34 @@ from typing import Any
 
 from model.checkpoint_files import text_ends
 from model.completer import Completer
-from model.engine import ModelError
+from model.engine import CancelCheck, ModelError, never_cancelled
 from model.prompt import Layout
 from model.tokenizer import HubTokenizer, Tokenizer
 from model.vllm.client import VllmEngine
 from model.vllm.http import Connection, ServerRefused
+from model.vllm.routes import TOKENIZER_FILES, VERSION
+from model.vllm.routes import digest as digest_of
 from model.vllm.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 
 logger = logging.getLogger(__name__)
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json")
-_MAX_FILE_BYTES = 64 * 1024 * 1024
+_SECONDS_TO_FETCH = 30.0
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a server said of itself. `version` is vLLM's, None for another server."""
+    """What a server said of itself.
+
+    `version` is vLLM's, None for another server; `tokenizer` the digest of the files that it offers, if it offers any;
+    `has_routes` whether keyturn's own routes answer.
+    """
 
     model: str
     root: str | None
     max_context: int | None
     version: str | None
+    has_routes: bool = False
+    tokenizer: str | None = None
 
 
 def connect(
@@ -43,12 +50,13 @@ def connect(
     tokenizer: str | None,
     context_tokens: int,
     notice: Callable[[str], None] = lambda message: None,
+    cancelled: CancelCheck = never_cancelled,
 ) -> Completer:
     """A completer that asks the server. Raises `ServerAway`, `ServerRefused` or `ModelError` with a sentence.
 
     `notice` is told what works less well than it could.
     """
-    server = describe(connection, model)
+    server = describe(connection, model, cancelled)
     folder = _tokenizer_folder(connection, server, tokenizer) if server.version or tokenizer else None
     found: Tokenizer
     if folder is None:
@@ -66,23 +74,29 @@ def connect(
         max_context=(server.max_context or context_tokens) * scale,
         is_vllm=server.version is not None,
     )
-    logger.info("%s: %s, %s", connection.address.base, server, "with plugin" if engine.has_plugin else "without plugin")
+    logger.info("%s: %s, %s", connection.address, server, "with plugin" if engine.has_plugin else "without plugin")
     if server.version is not None and not engine.has_plugin:
-        why = "has no keyturn plugin" if engine.speaks_tokens else "does not show its tokenizer"
-        notice(
-            f"The server at {connection.address.base} {why}, so text behind an edit is encoded again; "
-            "start it with `keyturn vllm serve`."
-        )
+        notice(f"The server at {connection.address} {_lack(server, engine)}")
     name = server.model.rstrip("/").rsplit("/", 1)[-1]
     return Completer(engine, found, layout, model_name=name, context_tokens=context_tokens * scale)
 
 
-def describe(connection: Connection, model: str | None) -> Server:
+def _lack(server: Server, engine: VllmEngine) -> str:
+    """Why a vLLM computes text behind an edit again, and what can be done."""
+    if server.has_routes and engine.speaks_tokens:
+        why, what = "serves a model whose cache keyturn cannot edit", "its log says why"
+    else:
+        why = "has no keyturn plugin" if engine.speaks_tokens else "does not show its tokenizer"
+        what = "start it with `keyturn vllm serve`"
+    return f"{why}, so text behind an edit is computed again; {what}."
+
+
+def describe(connection: Connection, model: str | None, cancelled: CancelCheck = never_cancelled) -> Server:
     """Ask the server what it is; `model` is the one wanted, None for its first."""
-    base = connection.address.base
-    about = connection.get("/version")
+    base = connection.address
+    about = connection.get("/version", cancelled)
     version = about.get("version") if isinstance(about, dict) else None
-    models = connection.get("/v1/models")
+    models = connection.get("/v1/models", cancelled)
     listed = models.get("data") if isinstance(models, dict) else None
     entries = [entry for entry in listed or [] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
     if not entries:
@@ -93,11 +107,16 @@ def describe(connection: Connection, model: str | None) -> Server:
         raise ServerRefused(f"The server at {base} has no model '{model}'; set `model` to one of: {shown}.")
     entry = entries[names.index(model)] if model is not None else entries[0]
     root, length = entry.get("root"), entry.get("max_model_len")
+    routes = connection.get("/v1/keyturn", cancelled) if isinstance(version, str) else None
+    known = routes if isinstance(routes, dict) and routes.get("version") == VERSION else {}
+    tokenizer = known.get("tokenizer")
     return Server(
         entry["id"],
         root if isinstance(root, str) else None,
         length if type(length) is int and length > 1 else None,
         version if isinstance(version, str) else None,
+        bool(known),
+        tokenizer if isinstance(tokenizer, str) else None,
     )
 
 
@@ -108,11 +127,11 @@ def _tokenizer_folder(connection: Connection, server: Server, wanted: str | None
         if not (folder / "tokenizer.json").is_file():
             raise ModelError(f"`tokenizer` must be a folder with a tokenizer.json; {folder} has none.")
         return folder
-    about = connection.get("/v1/keyturn")
-    if isinstance(about, dict) and isinstance(about.get("tokenizer"), str):
-        return _fetched(connection, about["tokenizer"])
+    if server.tokenizer is not None:
+        return _fetched(connection, server.tokenizer)
     for name in filter(None, (server.root, server.model)):
-        if (Path(name) / "tokenizer.json").is_file():
+        # A relative path would be looked for in whatever project is open.
+        if Path(name).is_absolute() and (Path(name) / "tokenizer.json").is_file():
             return Path(name)
         if (found := _in_hub_cache(name)) is not None:
             return found
@@ -127,16 +146,19 @@ def _fetched(connection: Connection, digest: str) -> Path | None:
     folder = Path(platformdirs.user_cache_dir("keyturn", appauthor=False)) / "tokenizers" / name
     if (folder / "tokenizer.json").is_file():
         return folder
-    files = connection.get("/v1/keyturn/tokenizer")
-    if not isinstance(files, dict) or not isinstance(files.get("tokenizer.json"), str):
+    files = connection.get("/v1/keyturn/tokenizer", seconds=_SECONDS_TO_FETCH)
+    if not isinstance(files, dict) or not all(isinstance(files[name], str) for name in files):
+        return None
+    if "tokenizer.json" not in files or digest_of(files) != digest:
+        logger.warning("The server's tokenizer is not what it says it is; it is not used.")
         return None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             made = Path(temporary) / "files"
             made.mkdir()
-            for file in _FILES:
-                if isinstance(files.get(file), str) and len(files[file]) < _MAX_FILE_BYTES:
+            for file in TOKENIZER_FILES:
+                if file in files:
                     (made / file).write_text(files[file], encoding="utf-8")
             if not folder.exists():
                 os.replace(made, folder)

@@ -9,16 +9,13 @@ finds the tokenizer elsewhere or sends text.
 
 from __future__ import annotations
 
-import hashlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json")
-VERSION = 1
-"""Of these answers and of `kv_transfer_params`; a client that does not know it does without."""
+from model.vllm.routes import TOKENIZER_FILES, VERSION, digest
 
 
 class KeyturnEndpoint:
@@ -52,12 +49,6 @@ class KeyturnEndpoint:
             found = {file: _path(name, revision, file) for file in TOKENIZER_FILES}
             self._files = {file: path.read_text(encoding="utf-8") for file, path in found.items() if path}
         return self._files
-
-
-def digest(files: dict[str, str]) -> str:
-    """One name for the contents of all files."""
-    joined = "\0".join(f"{name}\0{files[name]}" for name in sorted(files))
-    return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def _path(name: str, revision: str | None, file: str) -> Path | None:

@@ -16,12 +16,12 @@ import ssl
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
-from model.engine import CancelCheck, Cancelled, EngineError, ModelError, never_cancelled
+from model.engine import CancelCheck, Cancelled, EngineError, ModelError, RequestError, never_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ T = TypeVar("T")
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 60.0
 """Longest silence of a server that works: a long prompt in a full queue."""
+ASK_SECONDS = 3.0
+"""Longest wait for what a server knows without computing."""
 POLL_SECONDS = 0.01
 
 
@@ -43,15 +45,19 @@ class ServerRefused(EngineError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is. `url` with or without the `/v1`; `ca_file` a PEM file of authorities to trust besides none."""
+    """Where a server is. `url` with or without the `/v1`; `ca_file` a PEM file of authorities to trust, no others."""
 
     url: str
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     ca_file: str | None = None
 
     @property
     def base(self) -> str:
-        return self.url.rstrip("/").removesuffix("/v1")
+        return self.url.strip().rstrip("/").removesuffix("/v1")
+
+    def __str__(self) -> str:
+        """As people are shown it: without a user's name and password."""
+        return re.sub(r"//[^/]*@", "//", self.base)
 
 
 class Connection:
@@ -59,10 +65,13 @@ class Connection:
 
     def __init__(self, address: Address, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.address = address
-        if not re.match(r"https?://[^/]", address.url):
+        if not re.match(r"https?://[^/]", address.base):
             raise ModelError("`url` must be a server's address such as http://localhost:8000.")
+        key = (address.api_key or "").strip()
+        if not re.fullmatch(r"[!-~]*", key):
+            raise ModelError("`api_key` has characters that no key has; copy it again.")
         self._loop = asyncio.new_event_loop()
-        headers = {"Authorization": f"Bearer {address.api_key}"} if address.api_key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._client = httpx.AsyncClient(
                 base_url=address.base,
@@ -82,7 +91,7 @@ class Connection:
         """End the connection and its thread."""
         self._finalizer()
 
-    def is_up(self, seconds: float) -> bool:
+    def is_up(self, seconds: float, cancelled: CancelCheck = never_cancelled) -> bool:
         """Whether anything answers there, within so many seconds."""
 
         async def ask() -> bool:
@@ -92,9 +101,9 @@ class Connection:
                 return False
             return True
 
-        return self._wait(ask(), never_cancelled)
+        return self._wait(ask(), cancelled)
 
-    def get(self, path: str, *, seconds: float = READ_SECONDS) -> Any:
+    def get(self, path: str, cancelled: CancelCheck = never_cancelled, *, seconds: float = ASK_SECONDS) -> Any:
         """The JSON of a GET, None where the server has no such path. Raises `ServerAway` or `ServerRefused`."""
 
         async def fetch() -> Any:
@@ -107,13 +116,25 @@ class Connection:
             except ValueError:
                 return response.text
 
-        return self._wait(self._retried(fetch), never_cancelled)
+        return self._wait(self._retried(fetch), cancelled)
 
-    def post(self, path: str, body: Mapping[str, Any], cancelled: CancelCheck = never_cancelled, **headers: str) -> Any:
-        """The JSON that answers a POST. Raises `Cancelled`, `ServerAway` or `ServerRefused`."""
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        cancelled: CancelCheck = never_cancelled,
+        *,
+        seconds: float = READ_SECONDS,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The JSON that answers a POST.
+
+        Raises `Cancelled`, `ServerAway`, `ServerRefused`, or `RequestError` where this request is what is wrong.
+        """
 
         async def fetch() -> Any:
-            response = await self._client.post(path, json=body, headers=headers)
+            timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+            response = await self._client.post(path, json=body, headers=headers, timeout=timeout)
             await _check(response, self.address)
             return response.json()
 
@@ -125,12 +146,12 @@ class Connection:
         body: Mapping[str, Any],
         heard: Callable[[dict[str, Any]], bool],
         cancelled: CancelCheck = never_cancelled,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """POST and pass each event of the streamed answer to `heard`, until it answers True: it has heard enough.
 
         A connection that drops before the first event is tried once more. `heard` runs in the connection's thread while
-        this one waits. Raises `Cancelled`, `ServerAway` or `ServerRefused`.
+        this one waits. Raises what `post` raises.
         """
         num_heard = 0
 
@@ -170,10 +191,10 @@ class Connection:
                 return await call()
         except httpx.HTTPError as error:
             what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "does not answer"
-            logger.info("%s: %s", self.address.base, repr(error))
-            raise ServerAway(f"The server at {self.address.base} {what}.") from error
+            logger.info("%s: %s", self.address, type(error).__name__)  # its text may hold the key
+            raise ServerAway(f"The server at {self.address} {what}.") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            what = f"The server at {self.address.base} does not answer in JSON"
+            what = f"The server at {self.address} does not answer in JSON"
             raise ServerRefused(f"{what}; `url` must be an OpenAI-compatible server's.") from error
 
     async def _warm(self) -> None:
@@ -190,7 +211,7 @@ class Connection:
                 return future.result(timeout=POLL_SECONDS)
             except concurrent.futures.TimeoutError:
                 if future.done():
-                    raise
+                    return future.result()
             if cancelled():
                 future.cancel()
                 raise Cancelled("The request was withdrawn.")
@@ -210,13 +231,18 @@ def _stop(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a server-sent event stream, up to its `[DONE]`."""
-    async for line in response.aiter_lines():
-        data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-        if data == "[DONE]":
-            return
-        if data:
-            event = json.loads(data)
+    """The JSON objects of a server-sent event stream, up to its `[DONE]`.
+
+    Lines end with a newline only: JSON may hold U+2028 and its like, which other line splitters take for one.
+    """
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+            if data == b"[DONE]":
+                return
+            event = json.loads(data) if data else None
             if isinstance(event, dict):
                 yield event
 
@@ -229,10 +255,11 @@ async def _check(response: httpx.Response, address: Address) -> None:
     await response.aread()
     if status in (401, 403):
         what = "refuses the API key" if address.api_key else "wants an API key"
-        raise ServerRefused(f"The server at {address.base} {what}; set `api_key`.")
+        raise ServerRefused(f"The server at {address} {what}; set `api_key`.")
     if status in (429, 502, 503, 504):
-        raise ServerAway(f"The server at {address.base} is busy (status {status}); it is asked again in a while.")
-    raise ServerRefused(f"The server at {address.base} refuses the request (status {status}): {_reason(response)}")
+        raise ServerAway(f"The server at {address} is busy (status {status}); it is asked again in a while.")
+    kind = RequestError if status in (400, 413, 422) else ServerRefused
+    raise kind(f"The server at {address} refuses the request (status {status}): {_reason(response)}")
 
 
 def _reason(response: httpx.Response) -> str:

@@ -126,6 +126,6 @@ def _megabytes(name: str, value: str) -> float:
         found = float(value)
     except ValueError:
         found = 0.0
-    if not found > 0:
+    if not 0 < found < 2**40:
         raise LaunchError(f"--{name} takes a number of megabytes.")
     return found

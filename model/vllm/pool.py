@@ -19,6 +19,9 @@ from torch import Tensor
 
 from model.vllm.documents import Ints
 
+_MANY = 16
+"""Distances that are turned one by one; more are turned token by token, which costs a gathered table."""
+
 
 @dataclass(frozen=True)
 class Save:
@@ -109,14 +112,22 @@ class Pool:
         return torch.from_numpy(block).to(cache.device), torch.from_numpy(offset % own_size).to(cache.device)
 
     def _turns(self, shifts: Ints) -> list[tuple[slice | Tensor, Tensor, Tensor]]:
-        """For each distance that tokens have moved: which they are, and the cosines and sines to turn them by."""
+        """Which tokens to turn, with cosines and sines for them: one entry for each distance where there are few, one
+        for all where there are many.
+        """
         device = self._layers[0].keys.device
-        found: list[tuple[slice | Tensor, Tensor, Tensor]] = []
-        for shift in np.unique(shifts[shifts != 0]):
-            angles = float(shift) * self._frequencies
-            cos, sin = angles.cos().float().to(device), angles.sin().float().to(device)
-            found.append((_as_slice(np.flatnonzero(shifts == shift), device), cos, sin))
-        return found
+        distances, which = np.unique(shifts, return_inverse=True)
+        angles = torch.outer(torch.from_numpy(distances.astype(np.float64)), self._frequencies)
+        cos, sin = angles.cos().float().to(device), angles.sin().float().to(device)
+        if len(distances) > _MANY:
+            moved = np.flatnonzero(shifts)
+            rows = torch.from_numpy(which[moved]).to(device)
+            return [(torch.from_numpy(moved).to(device), cos[rows][:, None], sin[rows][:, None])]
+        return [
+            (_as_slice(np.flatnonzero(which == i), device), cos[i], sin[i])
+            for i, distance in enumerate(distances)
+            if distance
+        ]
 
 
 def _as_slice(indices: NDArray[np.intp], device: torch.device) -> slice | Tensor:
@@ -128,7 +139,7 @@ def _as_slice(indices: NDArray[np.intp], device: torch.device) -> slice | Tensor
 
 def _rotated(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """[tokens, heads, head_dim], the first numbers of each head rotated as in `model.rope`, the others as they are."""
-    half = len(cos)
+    half = cos.shape[-1]
     first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
     turned = keys.clone()
     turned[..., :half] = first * cos - second * sin

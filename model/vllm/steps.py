@@ -10,7 +10,8 @@ its own, for the prompt up to that span's end:
 Spans that stand near each other are computed as one, with what is between them: a request costs more than it.
 
 The *epoch* is a part of the salt. Blocks of one salt must be what any prompt of that salt would compute for them, so a
-new epoch begins whenever tokens behind a change are used again. Typing at the caret only appends and stays in one.
+new epoch begins whenever tokens behind a change are used again, or given up. Typing at the caret only appends and stays
+in one.
 """
 
 from __future__ import annotations
@@ -73,15 +74,15 @@ class RemoteDocument:
         self._prompt: Prompt | None = None
 
     def steps(self, prompt: Prompt, mode: ReuseMode, counts: TokenCounts | None = None) -> Iterator[Step]:
-        """The requests for a prompt, in order. A step counts as done once the next one is asked for.
+        """The requests for a prompt, in order. A step counts as done once the next one is asked for, or their end.
 
-        The last one is told by `done`. `counts` is filled in with what is expected.
+        `counts` is filled in with what is expected.
         """
         prompt = with_marker(prompt)
         held = self.held
         length = held.length
         plan = plan_reuse(held.ids[:length], held.serials[:length], held.exact_length, prompt, mode)
-        if len(plan.runs) > 1 or (plan.runs and plan.runs[0].old != plan.runs[0].new) or mode == "off":
+        if len(plan.runs) > 1 or held.stale[plan.prefix : length].any():
             self._epoch += 1
         held.splice(plan, prompt)
         self._prompt = prompt
@@ -102,16 +103,10 @@ class RemoteDocument:
         if slots is None or self._prompt is None:
             return None
         self._epoch += 1
-        step = self._step(int(slots[0]), int(slots[-1]) + 1)
-        return replace(step, params=replace(step.params, fresh_from=step.start))
+        return self._step(int(slots[0]), int(slots[-1]) + 1)
 
     def refreshed(self, step: Step) -> None:
         self.held.refreshed(np.arange(step.start, step.end, dtype=np.int32))
-
-    def lost(self) -> None:
-        """The server may hold nothing any more."""
-        self.held = HeldTokens()
-        self._prompt = None
 
     def _spans(self) -> list[tuple[int, int]]:
         """(start, end) of what has to be computed, rising; the last one ends with the prompt."""
@@ -129,7 +124,8 @@ class RemoteDocument:
     def _step(self, start: int, end: int) -> Step:
         assert self._prompt is not None
         is_partial = end < len(self._prompt)
-        params = Params(self.name, self._prompt.serials[:end], is_partial)
+        # The server may hold more than is known here; what is taken for computed shall have been.
+        params = Params(self.name, self._prompt.serials[:end], is_partial, fresh_from=start)
         return Step(self._prompt, start, end, params, salt(self.name, self._epoch))
 
 

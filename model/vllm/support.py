@@ -11,11 +11,10 @@ from vllm.config import VllmConfig
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
 
 from model.engine import ModelError
-from model.rope import TURNED, inverse_frequencies
+from model.rope import TURNED, inverse_frequencies, is_table_of
 
 MODEL_TYPES = frozenset(
     ("gemma", "granite", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")
-    + ("starcoder2",)
 )
 """Models whose keys are rotated as wholes, or their first part, in the half-split form, in every layer."""
 
@@ -55,20 +54,9 @@ class Support:
         """Raise `UnfitError` unless vLLM rotates keys as the model's configuration says."""
         from vllm.model_executor.layers.rotary_embedding import _ROPE_DICT
 
-        if not any(self._rotates_like(rotary) for rotary in _ROPE_DICT.values()):
+        tables = [r.cos_sin_cache for r in _ROPE_DICT.values() if r.is_neox_style and hasattr(r, "cos_sin_cache")]
+        if not any(is_table_of(table.cpu(), self.frequencies) for table in tables):
             raise UnfitError("This vLLM rotates its keys in an unknown way.")
-
-    def _rotates_like(self, rotary: Any) -> bool:
-        """Whether one of vLLM's rotary embeddings has these frequencies; its table may be scaled, as YaRN's is."""
-        table = rotary.cos_sin_cache.float().cpu()
-        half = table.shape[1] // 2
-        positions = torch.tensor([1, 2, 5, 11])
-        if not rotary.is_neox_style or half != len(self.frequencies):
-            return False
-        lengths = (table[positions, :half] ** 2 + table[positions, half:] ** 2).sqrt()
-        angles = torch.outer(positions.float(), self.frequencies)
-        ours = torch.cat((angles.cos(), angles.sin()), dim=1)
-        return bool((table[positions] / lengths.repeat(1, 2) - ours).abs().max() < 0.02)
 
 
 def support_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Support | str:
@@ -89,6 +77,8 @@ def support_of(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> Suppo
     bytes_per_token = spec.page_size_bytes // spec.block_size * -(-config.num_hidden_layers // stages)
     num_rows = int(options["memory_mb"] * 2**20) // bytes_per_token
     max_tokens = int(options["document_mb"] * 2**20) // bytes_per_token
+    if not min(num_rows, max_tokens):
+        return without(f"One of its tokens takes {bytes_per_token} bytes, which is more than it is given.")
     return Support(
         frequencies=frequencies,
         num_rows=num_rows,
@@ -154,7 +144,7 @@ def _options(vllm_config: VllmConfig) -> dict[str, Any]:
     document = given.pop("document_mb", memory)
     device = given.pop("device", None)
     for name, value in (("memory_mb", memory), ("document_mb", document)):
-        if type(value) not in (int, float) or value <= 0:
+        if type(value) not in (int, float) or not 0 < value < 2**40:
             raise ValueError(f"keyturn: {name} in kv_connector_extra_config must be a number of megabytes.")
     if device not in (None, "cpu", "cuda"):
         raise ValueError('keyturn: device in kv_connector_extra_config must be "cpu" or "cuda".')

@@ -9,8 +9,8 @@ import numpy as np
 from model.prompt import FORMATS, Format
 from model.tokenizer import ByteTokenizer, IntArray
 
-BYTES_PER_TOKEN = 3
-"""Of source code, about; what a context of so many tokens holds."""
+BYTES_PER_TOKEN = 2
+"""Of dense source code; most has three or four, and a prompt that is too long for its server is refused."""
 
 
 def format_of(model_name: str) -> Format | None:
@@ -23,6 +23,9 @@ class TextTokenizer(ByteTokenizer):
 
     def __init__(self, markers: Format | None) -> None:
         self._markers = [markers.prefix, markers.suffix, markers.middle] if markers else []
+        special = {*self._markers, *markers.ends} if markers else set()
+        # SentencePiece writes a space as "▁": as text the marker has a space.
+        self._special = re.compile("|".join(re.escape(text.replace("▁", " ").strip()) for text in special) or r"(?!)")
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
@@ -35,11 +38,14 @@ class TextTokenizer(ByteTokenizer):
         return bytes((token_id,)) if token_id < 256 else b""
 
     def text(self, ids: IntArray) -> str:
-        """A prompt as the server gets it; a character that a window has cut is left out."""
+        """A prompt as the server gets it; a character that a window has cut is left out.
+
+        A marker in the file's own text is broken up: the server would read it as one.
+        """
         parts = []
         for piece in np.split(ids, np.flatnonzero(ids >= 256)):
             is_marked = len(piece) and piece[0] >= 256
-            # SentencePiece writes a space as "▁": as text the marker has a space.
             parts.append(self._markers[int(piece[0]) - 256].replace("▁", " ") if is_marked else "")
-            parts.append(piece[1 if is_marked else 0 :].astype(np.uint8).tobytes().decode("utf-8", errors="ignore"))
+            text = piece[1 if is_marked else 0 :].astype(np.uint8).tobytes().decode("utf-8", errors="ignore")
+            parts.append(self._special.sub(lambda found: found[0][0] + "\u200b" + found[0][1:], text))
         return "".join(parts)

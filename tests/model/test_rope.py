@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from model.engine import ModelError
-from model.rope import SUPPORTED, TURNED, inverse_frequencies
+from model.rope import SUPPORTED, TURNED, inverse_frequencies, is_table_of
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 512}
 SCALINGS: dict[str, dict[str, Any]] = {
@@ -42,6 +42,18 @@ def test_frequencies_are_those_of_transformers(parameters: dict[str, Any], head_
     )
     theirs, _ = ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, torch.device("cpu"))
     assert torch.allclose(inverse_frequencies(head_dim, parameters, TURNED), theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("parameters", SCALINGS.values(), ids=SCALINGS)
+def test_a_table_tells_its_own_frequencies_from_plain_ones(parameters: dict[str, Any], dtype: torch.dtype) -> None:
+    scaled = inverse_frequencies(128, parameters, TURNED)
+    plain = inverse_frequencies(128, {"rope_theta": parameters["rope_theta"]})
+    angles = torch.outer(torch.arange(4096, dtype=torch.float32), scaled)
+    table = torch.cat((angles.cos(), angles.sin()), dim=1).to(dtype) * (1.2 if "yarn" in parameters["rope_type"] else 1)
+    assert is_table_of(table, scaled)
+    assert not is_table_of(table, plain)
+    assert not is_table_of(table, scaled[:32])
 
 
 def test_the_embedded_engine_refuses_what_scales_more_than_frequencies() -> None:

@@ -95,27 +95,24 @@ def test_many_at_once_are_preempted_and_still_right(tight: Vllm, remote: Remote)
     assert tight.metric("vllm:num_preemptions_total") > before
 
 
-def test_several_requests_for_one_document_at_once_end_in_right_answers(remote: Remote) -> None:
+def test_several_requests_for_one_document_at_once_end_in_right_answers(tight: Vllm, remote: Remote) -> None:
+    """Six continuations of one text, each under a salt of its own, so that its front comes out of the pool."""
     rng = random.Random(8)
     file = File(inspect.getsource(argparse).encode(), rng, 1200)
+    file.caret = len(file.ids)
     document = RemoteDocument()
-    for step in document.steps(file.prompt(), "pie"):
-        remote.ask(step)
-    expected: list[list[int]] = []
-    found: list[list[int]] = [[] for _ in range(6)]
-    steps = []
-    for _ in range(6):
-        file.replace(0, 1, file.words(1))
-        *_, last = document.steps(file.prompt(), "pie")
-        steps.append(last)
-        stock = remote.post(prompt=last.prompt.ids.tolist(), max_tokens=8, cache_salt=uuid.uuid4().hex)
-        expected.append(tokens(stock))
+    [step] = document.steps(file.prompt(), "pie")
+    remote.ask(step)
+    prompts = [[*step.prompt.ids.tolist(), *file.words(rng.randint(1, 90))] for _ in range(6)]
+    expected = [tokens(remote.post(prompt=prompt, max_tokens=8, cache_salt=uuid.uuid4().hex)) for prompt in prompts]
+    found: list[list[int]] = [[] for _ in prompts]
+    kept: list[int] = []
 
     def ask(number: int) -> None:
-        step = steps[number]
-        params = {"keyturn": {**step.params.to_json()["keyturn"], "fresh_from": 0}}
-        body = {"prompt": step.prompt.ids.tolist(), "cache_salt": step.cache_salt, "max_tokens": 8}
-        found[number] = tokens(remote.post(**body, kv_transfer_params=params))
+        body = {"prompt": prompts[number], "cache_salt": f"{document.name}#{100 + number}", "max_tokens": 8}
+        answer = remote.post(**body, kv_transfer_params={"keyturn": {"document": document.name}})
+        found[number] = tokens(answer)
+        kept.append(answer["kv_transfer_params"]["keyturn"]["kept"])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -123,6 +120,7 @@ def test_several_requests_for_one_document_at_once_end_in_right_answers(remote: 
     for thread in threads:
         thread.join()
     assert found == expected
+    assert max(kept) > 1000, "nothing came out of the pool"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def test_a_soak_leaves_memory_flat_and_documents_within_budget(tight: Vllm, remo
     sources = [inspect.getsource(module).encode() for module in MODULES]
     open_files: list[tuple[File, RemoteDocument]] = []
     num_asked = 0
+    evicted = tight.metric("keyturn:evictions_total")
     resident: list[int] = []
     while num_asked < NUM_REQUESTS:
         if len(open_files) < 8 or rng.random() < 0.02:  # a file is closed for another one now and then
@@ -38,4 +39,4 @@ def test_a_soak_leaves_memory_flat_and_documents_within_budget(tight: Vllm, remo
                 assert tight.metric("keyturn:bytes") <= BUDGET
     early, late = statistics.median(resident[5:10]), statistics.median(resident[-5:])
     assert late - early < 48 * 2**20, f"{early / 2**20:.0f} → {late / 2**20:.0f} MiB"
-    assert tight.metric("keyturn:evictions_total") > 10
+    assert tight.metric("keyturn:evictions_total") > evicted + 10

@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import { LanguageClient, type LanguageClientOptions, State } from 'vscode-languageclient/node';
 
 import { installCommand, locateServer } from './locate';
-import { onApiKeyChange, setApiKey, withApiKey } from './secret';
+import { environment, onApiKeyChange, setApiKey } from './secret';
 import { showStatistics } from './statistics';
 import { type Pause, type ServerStatus, StatusBar } from './status';
 
@@ -32,10 +32,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     vscode.commands.registerCommand('keyturn.showStatistics', statistics),
     vscode.commands.registerCommand('keyturn.showMenu', showMenu),
     vscode.commands.registerCommand('keyturn.setApiKey', () => setApiKey(secrets)),
-    onApiKeyChange(secrets, () => {
-      // The server asks for its settings again, and the answer has the key.
-      void client?.sendNotification('workspace/didChangeConfiguration', { settings: null });
-    }),
+    onApiKeyChange(secrets, () => void restart()),
     vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
     vscode.workspace.onDidChangeConfiguration(async (change) => {
       if (change.affectsConfiguration('keyturn.command')) {
@@ -65,16 +62,12 @@ async function start(): Promise<void> {
     documentSelector: SELECTOR,
     outputChannel: log,
     initializationOptions: {},
-    middleware: {
-      workspace: {
-        configuration: async (params, token, next) => {
-          const sections = await next(params, token);
-          return Array.isArray(sections) ? withApiKey(secrets, sections) : sections;
-        },
-      },
-    },
   };
-  const run = { command: server.command, args: [...server.args, 'serve'] };
+  const run = {
+    command: server.command,
+    args: [...server.args, 'serve'],
+    options: { env: await environment(secrets) },
+  };
   const started = new LanguageClient('keyturn', 'keyturn', run, options);
   client = started;
   started.clientOptions.errorHandler = started.createDefaultErrorHandler(MAX_RESTARTS);

@@ -19,10 +19,10 @@ export async function setApiKey(secrets: vscode.SecretStorage): Promise<void> {
   }
 }
 
-/** Settings as the server asks for them, with the key put in. */
-export async function withApiKey(secrets: vscode.SecretStorage, sections: unknown[]): Promise<unknown[]> {
-  const apiKey = await secrets.get(NAME);
-  return apiKey ? sections.map((section) => ({ ...(section as object | null), apiKey })) : sections;
+/** Variables for the language server's process: messages to it may be logged, its environment is not. */
+export async function environment(secrets: vscode.SecretStorage): Promise<NodeJS.ProcessEnv> {
+  const key = await secrets.get(NAME);
+  return key ? { ...process.env, KEYTURN_API_KEY: key } : { ...process.env };
 }
 
 /** Call back when the key is another one. */

@@ -331,5 +331,6 @@ def test_the_key_of_a_server_is_kept_in_secret_storage(vscode: Open) -> None:
         window.go_to(2, 1)
         window.type("call ")
         assert window.wait_for_ghost() == "from afar"
+        assert "secret-key" not in window.wire.path.read_text()
     written = [path for path in window.project.parent.rglob("settings.json") if "secret-key" in path.read_text()]
     assert not written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from model.engine import Cancelled, EngineError, ModelError
+from model.engine import Cancelled, EngineError, ModelError, RequestError
 from model.vllm.http import Address, Connection, ServerAway, ServerRefused
 from tests.model.vllm.scripted_server import Request, Server, piece, serving
 
@@ -29,7 +30,7 @@ def status(code: int, message: str = "because") -> Any:
     [
         (401, ServerRefused, "wants an API key; set `api_key`."),
         (403, ServerRefused, "wants an API key; set `api_key`."),
-        (400, ServerRefused, "(status 400): because"),
+        (404, ServerRefused, "(status 404): because"),
         (500, ServerRefused, "(status 500): because"),
         (429, ServerAway, "is busy (status 429)"),
         (503, ServerAway, "is busy (status 503)"),
@@ -39,7 +40,7 @@ def test_a_status_becomes_a_sentence(code: int, kind: type[EngineError], says: s
     with serving({"POST /v1/completions": status(code), "GET /v1/models": status(code)}) as server:
         found = connection(server)
         for ask in (
-            lambda: found.get("/v1/models"),
+            *([lambda: found.get("/v1/models")] if code != 404 else []),
             lambda: found.post("/v1/completions", {}),
             lambda: found.stream("/v1/completions", {}, lambda event: False),
         ):
@@ -48,20 +49,57 @@ def test_a_status_becomes_a_sentence(code: int, kind: type[EngineError], says: s
             assert says in str(raised.value) and server.url in str(raised.value)
 
 
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_a_request_that_is_wrong_says_nothing_about_the_server(code: int) -> None:
+    routes = {"POST /v1/completions": status(code, "too long")}
+    with serving(routes) as server, pytest.raises(RequestError, match="too long"):
+        connection(server).post("/v1/completions", {})
+
+
+def test_what_others_take_for_line_ends_is_text() -> None:
+    heard: list[dict[str, Any]] = []
+
+    def answer(request: Request) -> None:
+        data = json.dumps(piece("a\u2028b\x85c"), ensure_ascii=False).encode()
+        request.answer(b"data: " + data + b"\r\n\r\ndata: [DONE]\n\n")
+
+    with serving({"POST /x": answer}) as server:
+        connection(server).stream("/x", {}, lambda event: bool(heard.append(event)))
+    assert heard == [piece("a\u2028b\x85c")]
+
+
 def test_a_wrong_key_is_told_from_a_missing_one() -> None:
     with serving({"GET /v1/models": status(401)}) as server, pytest.raises(ServerRefused, match="refuses the API key"):
         connection(server, api_key="wrong").get("/v1/models")
 
 
-def test_the_key_is_sent_and_never_shown() -> None:
+def test_the_key_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     keys: list[str | None] = []
+    caplog.set_level("DEBUG", "model")
     with serving({"GET /v1/models": lambda request: keys.append(request.header("Authorization"))}) as server:
         server.routes["GET /v1/models"] = lambda request: (
             keys.append(request.header("Authorization")),
             request.answer({}),
         )[0]
-        connection(server, api_key="secret").get("/v1/models")
+        connection(server, api_key="secret\n").get("/v1/models")
     assert keys == ["Bearer secret"]
+    nowhere = Connection(Address("http://127.0.0.1:9", "secret"))
+    with pytest.raises(ServerAway) as raised:
+        nowhere.get("/v1/models")
+    shown = f"{caplog.text} {raised.value} {nowhere.address!r} {nowhere.address}"
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "a\nb"])
+def test_a_key_that_is_none_is_named(key: str) -> None:
+    with pytest.raises(ModelError, match="`api_key` has characters"):
+        Connection(Address("http://host", key))
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    with pytest.raises(ServerAway) as raised:
+        Connection(Address("http://user:password@127.0.0.1:9/v1")).get("/v1/models")
+    assert str(raised.value) == "The server at http://127.0.0.1:9 does not answer."
 
 
 def test_a_url_may_end_with_v1() -> None:

@@ -71,6 +71,18 @@ def test_each_token_is_turned_by_its_own_distance() -> None:
         assert torch.allclose(token(kept, [4, 5], position), by_table[:, 0], atol=1e-6)
 
 
+def test_many_distances_are_turned_token_by_token() -> None:
+    paged = layers(1, blocks=40, dtype=torch.bfloat16)
+    pool = Pool(paged, num_rows=64, block_size=4, frequencies=FREQUENCIES)
+    pool.save(Save(list(range(16)), 0, ints(*range(64))))
+    shifts = ints(*[place % 40 for place in range(64)])
+    pool.load(Load(list(range(16, 32)), 0, ints(*range(64)), shifts))
+    together = paged[0].keys[16:32].clone()
+    for place in range(64):
+        pool.load(Load(list(range(16, 32)), place, ints(place), shifts[place : place + 1]))
+    assert torch.equal(together, paged[0].keys[16:32])
+
+
 def test_ten_thousand_moves_leave_the_bits_of_one() -> None:
     paged = layers(1, dtype=torch.bfloat16)
     pool = Pool(paged, num_rows=4, block_size=4, frequencies=FREQUENCIES)

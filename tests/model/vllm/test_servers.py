@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from ast_tools.text import Text
 from model.completer import Completer
-from model.engine import ModelError, RequestError
+from model.engine import Cancelled, ModelError, RequestError
 from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
 from model.snapshot import Snapshot
 from model.vllm import completer as server_completer
@@ -19,6 +20,7 @@ from model.vllm.client import VllmEngine
 from model.vllm.completer import ServerCompleter
 from model.vllm.discover import connect
 from model.vllm.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.routes import digest
 from model.vllm.text import TextTokenizer, format_of
 from tests.model.vllm.scripted_server import Handler, Request, Server, piece, serving
 
@@ -94,7 +96,28 @@ def test_a_long_file_is_cut_to_the_context_in_bytes() -> None:
         connect(Connection(Address(server.url)), model=None, tokenizer=None, context_tokens=100).complete(
             snapshot(text), len(text)
         )
-        assert 100 < len(server.asked[-1][1]["prompt"]) <= 300
+        assert 80 < len(server.asked[-1][1]["prompt"]) <= 200
+
+
+def test_a_vllm_without_its_tokenizer_is_sent_text_and_answers_in_text() -> None:
+    routes = plain("Qwen2.5-Coder-7B", "a", " + b") | {
+        "GET /version": lambda request: request.answer({"version": "0.32.0"})
+    }
+    notices: list[str] = []
+    with serving(routes) as server:
+        completer = connected(server, notice=notices.append)
+        assert completer.complete(snapshot(), CARET).text == "a + b"
+        assert not {"stop_token_ids", "return_token_ids"} & set(server.asked[-1][1])
+    assert "does not show its tokenizer" in notices[0]
+
+
+def test_a_marker_in_the_file_is_not_one_to_the_server() -> None:
+    text = 'MARK = "<|fim_middle|>"  # and <|endoftext|>\n'
+    with serving(plain("qwen2.5-coder", "x")) as server:
+        connected(server).complete(snapshot(text), len(text))
+        prompt = server.asked[-1][1]["prompt"]
+    assert prompt.count("<|fim_middle|>") == 1 and "<|endoftext|>" not in prompt
+    assert prompt.replace("\u200b", "").count("<|fim_middle|>") == 2
 
 
 def test_a_window_that_cuts_a_character_leaves_it_out() -> None:
@@ -178,10 +201,11 @@ def test_a_prompt_that_does_not_fit_is_refused_before_it_is_sent() -> None:
 def test_a_tokenizer_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     files = {name: (DEFAULT_MODEL / name).read_text() for name in ("tokenizer.json", "config.json")}
+    offered = files | {"../../evil": "x"}
     routes = stock_vllm("a") | {
         "GET /v1/models": listing("elsewhere"),
-        "GET /v1/keyturn": lambda request: request.answer({"version": 1, "tokenizer": "../../name"}),
-        "GET /v1/keyturn/tokenizer": lambda request: request.answer(files | {"../../evil": "x"}),
+        "GET /v1/keyturn": lambda request: request.answer({"version": 1, "tokenizer": digest(offered)}),
+        "GET /v1/keyturn/tokenizer": lambda request: request.answer(offered),
     }
     with serving(routes) as server:
         for _ in range(2):
@@ -191,6 +215,41 @@ def test_a_tokenizer_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [kept] = tmp_path.glob("keyturn/tokenizers/*")
     assert sorted(path.name for path in kept.iterdir()) == sorted(files)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {kept / name for name in files}
+
+
+@pytest.mark.parametrize("about", [{"version": 1, "tokenizer": "another"}, {"version": 99, "tokenizer": None}])
+def test_a_tokenizer_that_is_not_what_it_says_is_not_used(
+    about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = {"tokenizer.json": (DEFAULT_MODEL / "tokenizer.json").read_text()}
+    routes = stock_vllm("a") | {
+        "GET /v1/models": listing("elsewhere"),
+        "GET /v1/keyturn": lambda request: request.answer(about),
+        "GET /v1/keyturn/tokenizer": lambda request: request.answer(files),
+    }
+    with serving(routes) as server:
+        engine = connected(server).engine
+        assert isinstance(engine, VllmEngine) and not engine.speaks_tokens
+    assert not list(tmp_path.rglob("tokenizer.json"))
+
+
+def test_a_project_cannot_bring_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "org" / "model"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_bytes((DEFAULT_MODEL / "tokenizer.json").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with serving(stock_vllm("a") | {"GET /v1/models": listing("org/model")}) as server:
+        engine = connected(server).engine
+        assert isinstance(engine, VllmEngine) and not engine.speaks_tokens
+
+
+def test_a_model_that_cannot_be_edited_is_told_from_a_missing_plugin() -> None:
+    notices: list[str] = []
+    routes = stock_vllm("a") | {"GET /v1/keyturn": lambda request: request.answer({"version": 1, "tokenizer": None})}
+    with serving(routes) as server:
+        connected(server, notice=notices.append)
+    assert "whose cache keyturn cannot edit" in notices[0]
 
 
 def test_a_tokenizer_folder_that_is_none() -> None:
@@ -215,7 +274,7 @@ class Local(Completer):
 
 
 def with_stand_in(server: Server, tmp_path: Path, notices: list[str]) -> ServerCompleter:
-    return ServerCompleter(lambda: connected(server), lambda: Local(tmp_path / "script.json"), notices.append)
+    return ServerCompleter(lambda cancelled: connected(server), lambda: Local(tmp_path / "script.json"), notices.append)
 
 
 def test_what_stands_in_while_the_server_is_away_and_how_it_comes_back(tmp_path: Path, quick: None) -> None:
@@ -269,10 +328,42 @@ def test_a_server_that_failed_is_left_alone_for_a_while(tmp_path: Path) -> None:
         assert len(server.asked) == asked
 
 
+def test_the_pause_grows_while_completing_fails_though_connecting_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(server_completer.time, "monotonic", lambda: now[0])
+    with serving(plain("m", "x")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        server.routes["POST /v1/completions"] = lambda request: request.answer({}, 503)
+        for _ in range(600):
+            now[0] += 1.0
+            completer.complete(snapshot(), CARET)
+        assert server.count("POST /v1/completions") < 20
+
+
+def test_a_request_that_the_server_cannot_take_leaves_the_server_in_place(tmp_path: Path) -> None:
+    notices: list[str] = []
+    with serving(plain("m", "x")) as server:
+        completer = with_stand_in(server, tmp_path, notices)
+        server.routes["POST /v1/completions"] = lambda request: request.answer({"error": "too long"}, 400)
+        with pytest.raises(RequestError, match="too long"):
+            completer.complete(snapshot(), CARET)
+        assert completer.engine_name == "vllm" and not notices
+
+
+def test_looking_for_the_server_can_be_withdrawn() -> None:
+    release = threading.Event()
+    with serving({"GET /version": lambda request: release.wait(20)}) as server:
+        with pytest.raises(Cancelled):
+            connected(server, cancelled=lambda: bool(server.asked))
+        release.set()
+
+
 def test_without_a_stand_in_the_error_is_said(quick: None) -> None:
     notices: list[str] = []
     with serving(plain("m", "fine")) as server:
-        completer = ServerCompleter(lambda: connected(server), None, notices.append)
+        completer = ServerCompleter(lambda cancelled: connected(server), None, notices.append)
         server.routes["POST /v1/completions"] = lambda request: request.answer({}, 429)
         with pytest.raises(ServerAway, match="is busy"):
             completer.complete(snapshot(), CARET)

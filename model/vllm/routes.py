@@ -1,0 +1,17 @@
+"""What keyturn's own routes of a vLLM server answer, for both sides: see `model.vllm.endpoint`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+VERSION = 1
+"""Of these answers and of `kv_transfer_params`; a client that does not know it does without."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json")
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """One name for the contents of all files."""
+    joined = "\0".join(f"{name}\0{files[name]}" for name in sorted(files))
+    return hashlib.sha256(joined.encode()).hexdigest()
