@@ -58,9 +58,18 @@ class Vllm:
 
 @contextmanager
 def serving(
-    log: Path, *options: str, model: Path = DEFAULT_MODEL, name: str = "served", plugin: bool = True, port: int = 0
+    log: Path,
+    *options: str,
+    model: Path = DEFAULT_MODEL,
+    name: str = "served",
+    plugin: bool = True,
+    port: int = 0,
+    **variables: str,
 ) -> Iterator[Vllm]:
-    """A server that is ready to answer. Raises with the end of its log when it does not come up."""
+    """A server that is ready to answer, `variables` in its environment.
+
+    Raises with the end of its log when it does not come up.
+    """
     port = port or free_port()
     common = ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", *options]
     if plugin:
@@ -69,7 +78,11 @@ def serving(
         line = [str(python()), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *common]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            line, stdout=output, stderr=subprocess.STDOUT, env=os.environ | ENVIRONMENT, start_new_session=True
+            line,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | ENVIRONMENT | variables,
+            start_new_session=True,
         )
     server = Vllm(f"http://127.0.0.1:{port}", log, process)
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.lsp.client import Client, ServerError
+from tests.lsp.client import Client, ServerError, environment
 from tests.lsp.client import serving as language_server
 from tests.vllm.server import Vllm, free_port, serving
 
@@ -145,3 +148,21 @@ def test_stock_vllm_works_and_is_named_once(tmp_path: Path, open_client: OpenCli
         assert client.stats(URI)["tokens"]["turned"] == 0
         [said] = client.messages()
         assert "has no keyturn plugin" in said
+
+
+def test_doctor_asks_the_server(tight: Vllm, tmp_path: Path) -> None:
+    variables = environment(tmp_path, KEYTURN_ENGINE="vllm", KEYTURN_URL=tight.url, XDG_CACHE_HOME=str(tmp_path))
+    line = [sys.executable, "-m", "lsp.cli", "doctor", "--json"]
+    done = subprocess.run(line, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["model"] == {
+        "engine": "vllm",
+        "url": tight.url,
+        "server": "vLLM 0.32.0",
+        "plugin": "answers",
+        "prompts": "token ids",
+        "layout": "qwen2.5-coder",
+        "name": "served",
+        "context_tokens": 2048,
+    }
+    assert found["speed"]["first_token_ms"] > 0 and found["answer"]
