@@ -70,6 +70,7 @@ class _Answer:
         details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
         self.num_cached = details.get("cached_tokens", self.num_cached)
         for choice in event.get("choices") or []:
+            self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
             tokens = choice.get("token_ids")
             logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or [0.0] * len(tokens or [])
             if tokens is None and choice.get("text") and self._take(choice["text"], 0.0):
@@ -85,7 +86,6 @@ class _Answer:
         return False
 
     def _take(self, piece: str, logprob: float) -> bool:
-        self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
         self.logprobs.append(logprob)
         self.text += piece
         cut = self.request.stop(self.text)

@@ -81,6 +81,17 @@ def test_an_answer_that_ends_by_itself(tmp_path: Path) -> None:
     assert (completion.text, completion.finish, completion.tokens.generated) == ("a", "end", 1)
 
 
+def test_an_answer_that_is_an_end_at_once_is_timed_too() -> None:
+    def ends(request: Request) -> None:
+        time.sleep(0.02)
+        request.stream([piece("", "stop")])
+
+    with serving({"GET /v1/models": listing("m"), "POST /v1/completions": ends}) as server:
+        completion = connected(server).complete(snapshot(), CARET)
+    assert (completion.text, completion.finish) == ("", "end")
+    assert completion.timings_ms.first_token >= 20
+
+
 def test_an_error_in_the_middle_of_an_answer() -> None:
     def fails(request: Request) -> None:
         request.stream([piece("a"), {"error": {"message": "out of memory"}}])
