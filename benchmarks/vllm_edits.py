@@ -126,7 +126,7 @@ def random_model(folder: Path) -> Path:
 def engine_of(url: str) -> VllmEngine:
     tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
     connection = Connection(Address(url))
-    engine = VllmEngine(connection, tokenizer, model="served", max_context=8192, is_vllm=True)
+    engine = VllmEngine(connection, tokenizer, model="served", max_context=8192, version="0.32")
     assert engine.has_plugin
     return engine
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, get_args
+from typing import IO, TYPE_CHECKING, Any, get_args
 
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
@@ -23,9 +23,11 @@ from lsp.exits import DONE, UsageError
 from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
-from model.completer import CompleterLike
 from model.engine import KeyturnError
 from model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from model.factory import CompleterLike
 
 logger = logging.getLogger(__name__)
 

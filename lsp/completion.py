@@ -34,7 +34,7 @@ from model.snapshot import Snapshot
 if TYPE_CHECKING:
     from ast_tools.languages import Language
     from lsp.suggestion import Answer, Stop
-    from model.completer import CompleterLike
+    from model.factory import CompleterLike
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,17 @@ import sys
 import time
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsp.config import Configuration, Settings, user_config_file
 from lsp.exits import DONE, ENGINE_FAILED
 from lsp.headless import configuration_for, current_folder, load, write_line
 from lsp.version import version
-from model.completer import CompleterLike
 from model.factory import model_folder
 from model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from model.factory import CompleterLike
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
 _PROBE = "def add(first, second):\n    return "
@@ -112,15 +114,15 @@ def _reach(settings: Settings, report: Report) -> CompleterLike:
     """The server itself: nothing shall stand in for it here."""
     from model.factory import connection_to
     from model.vllm.client import VllmEngine
-    from model.vllm.discover import connect, describe
+    from model.vllm.discover import connect
 
     connection = connection_to(settings.for_engine())
-    server = describe(connection, settings.model)
-    report.model["server"] = f"vLLM {server.version}" if server.version else "another, without vLLM's version"
     completer = connect(
         connection, model=settings.model, tokenizer=settings.tokenizer, context_tokens=settings.context_tokens
     )
     assert isinstance(completer.engine, VllmEngine)
+    version = completer.engine.version
+    report.model["server"] = f"vLLM {version}" if version else "another, without vLLM's version"
     report.model["plugin"] = "answers" if completer.engine.has_plugin else "does not answer"
     report.model["prompts"] = "token ids" if completer.engine.speaks_tokens else "text: the tokenizer is not to be had"
     report.model["layout"] = completer.layout.name

@@ -23,7 +23,7 @@ from model.engine import CancelCheck, Cancelled, KeyturnError, ModelError
 from model.factory import EngineSettings, load_completer
 
 if TYPE_CHECKING:
-    from model.completer import CompleterLike
+    from model.factory import CompleterLike
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsp.config import Configuration, Layer, Settings, configure, find_project_root, misfit, standard_layers
 from lsp.exits import UsageError
 from lsp.log import set_up_logging
-from model.completer import CompleterLike
 from model.engine import Completion, Sampling
 from model.factory import load_completer
+
+if TYPE_CHECKING:
+    from model.factory import CompleterLike
 
 _OPTIONS = ("model", "reuse", "max_tokens", "temperature", "seed")
 

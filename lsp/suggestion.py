@@ -6,14 +6,16 @@ Knows no LSP; the server, the command line and the benchmarks share it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ast_tools.languages import Language
 from ast_tools.scope import CaretContext, caret_context, finish, make_stop
 from lsp.syntax_trees import SyntaxTrees
-from model.completer import CompleterLike
 from model.engine import CancelCheck, Completion, ReuseMode, Sampling, StopRule, never_cancelled, never_stop
 from model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from model.factory import CompleterLike
 
 Stop = Literal["auto", "line", "block", "none"]
 """Where a suggestion ends: as the place suggests, with the line, with the block, or where the model ends it."""

@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ast_tools.text import Edit, char_start, diff
 from model.engine import (
@@ -53,47 +52,6 @@ class _Known:
     view_start: int
     text_length: int
     window: Window = field(default_factory=Window)
-
-
-class CompleterLike(Protocol):
-    """What the server and the command line need: a `Completer`, or several behind one face."""
-
-    @property
-    def model_name(self) -> str: ...
-
-    @property
-    def engine_name(self) -> str: ...
-
-    @property
-    def max_context(self) -> int: ...
-
-    def complete(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        sampling: Sampling = Sampling(),
-        reuse: ReuseMode = "pie",
-        stop: StopRule = never_stop,
-        cancelled: CancelCheck = never_cancelled,
-    ) -> Completion: ...
-
-    def encode_ahead(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        reuse: ReuseMode = "pie",
-        cancelled: CancelCheck = never_cancelled,
-    ) -> None: ...
-
-    def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool: ...
-
-    def forget(self, document: str) -> None: ...
-
-    def cache_bytes(self, document: str | None = None) -> int: ...
 
 
 class Completer:

@@ -141,6 +141,16 @@ class Completion:
     finish: Literal["stop", "end", "length"] = "end"
 
 
+def room_for(request: CompletionRequest, max_context: int) -> int:
+    """Tokens that may be generated behind the prompt; raises `RequestError` where not even one fits."""
+    room = max_context - len(request.prompt)
+    if room < 1:
+        raise RequestError(
+            f"The prompt has {len(request.prompt)} tokens and the model holds {max_context}; lower `context_tokens`."
+        )
+    return min(request.max_tokens, room)
+
+
 class Engine(Protocol):
     """Runs one model. See the module's docstring for threads, state and cancellation."""
 

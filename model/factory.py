@@ -12,8 +12,11 @@ from model.checkpoint_files import name_of, text_ends
 from model.engine import CancelCheck, ModelError
 
 if TYPE_CHECKING:
-    from model.completer import Completer, CompleterLike
+    from model.completer import Completer
+    from model.vllm.completer import ServerCompleter
     from model.vllm.http import Connection
+
+    CompleterLike = Completer | ServerCompleter
 
 Progress = Callable[[str, int], None]
 """Told a message and a percentage while a model loads."""

@@ -92,6 +92,15 @@ def is_table_of(table: Tensor, frequencies: Tensor) -> bool:
     return bool(apart.max() < 0.05)
 
 
+def rotated(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
+    """`out`, with [..., head_dim] rotated by angles of [..., head_dim / 2]; in float32, rounded once."""
+    half = x.shape[-1] // 2
+    first, second = x[..., :half].float(), x[..., half:].float()
+    out[..., :half] = first * cos - second * sin
+    out[..., half:] = second * cos + first * sin
+    return out
+
+
 class RotaryTable:
     """Cosines and sines of every position up to `max_positions`: two tables of [max_positions, head_dim / 2]."""
 
@@ -105,11 +114,4 @@ class RotaryTable:
 
         Computed in float32 and rounded once, from un-rotated input, so the result depends on the position only.
         """
-        cos, sin = self.cos[positions], self.sin[positions]
-        half = x.shape[-1] // 2
-        first, second = x[..., :half].float(), x[..., half:].float()
-        if out is None:
-            out = torch.empty_like(x)
-        out[..., :half] = first * cos - second * sin
-        out[..., half:] = second * cos + first * sin
-        return out
+        return rotated(x, self.cos[positions], self.sin[positions], torch.empty_like(x) if out is None else out)

@@ -22,6 +22,7 @@ from model.engine import (
     Timings,
     TokenCounts,
     never_cancelled,
+    room_for,
 )
 from model.refresh import next_slice
 from model.reuse import ReusePlan, plan_reuse
@@ -46,7 +47,7 @@ class EmbeddedEngine:
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         watch = _Watch()
-        limit = self._limit(request)
+        limit = room_for(request, self.max_context)
         if not len(request.prompt):  # a left-to-right model without a begin token, at the start of a file
             return Completion("")
         cache = self._open(request.document)
@@ -67,7 +68,7 @@ class EmbeddedEngine:
 
     def score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
         """Natural-log probabilities of given tokens behind the prompt; the cache is left as `complete` leaves it."""
-        if len(ids) > self._limit(request):
+        if len(ids) > room_for(request, self.max_context):
             raise RequestError(f"The prompt and the {len(ids)} tokens to score do not fit the model's context.")
         cache = self._open(request.document)
         self._splice(cache, request)
@@ -88,7 +89,7 @@ class EmbeddedEngine:
         return found
 
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
-        self._limit(request)
+        room_for(request, self.max_context)
         if not len(request.prompt):
             return
         cache = self._open(request.document)
@@ -133,22 +134,12 @@ class EmbeddedEngine:
         self._caches[document] = cache
         return cache
 
-    def _limit(self, request: CompletionRequest) -> int:
-        """Tokens that may be generated behind the prompt; raises `RequestError` where not even one fits."""
-        room = self.max_context - len(request.prompt)
-        if room < 1:
-            raise RequestError(
-                f"The prompt has {len(request.prompt)} tokens and the model holds {self.max_context}; "
-                "lower `context_tokens`."
-            )
-        return min(request.max_tokens, room)
-
     def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:
         """Lay the cache out for the prompt and count where its tokens come from."""
         prompt = request.prompt
         held = cache.length
         plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
-        cache.reserve(len(prompt) + self._limit(request))
+        cache.reserve(len(prompt) + room_for(request, self.max_context))
         cache.splice(plan, prompt)
         self._keep_budget(cache)
         return _count(plan, cache)

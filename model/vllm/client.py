@@ -22,6 +22,7 @@ from model.engine import (
     Timings,
     TokenCounts,
     never_cancelled,
+    room_for,
 )
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import common_prefix
@@ -103,36 +104,36 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(
-        self, connection: Connection, tokenizer: Tokenizer, *, model: str, max_context: int, is_vllm: bool
+        self, connection: Connection, tokenizer: Tokenizer, *, model: str, max_context: int, version: str | None
     ) -> None:
-        """Asks the server once, to see whether it has the plugin."""
+        """Asks the server once, to see whether it has the plugin. `version` is vLLM's, None for another server."""
         self.max_context = max_context
         self._connection = connection
         self._tokenizer = tokenizer
         self._model = model
-        self._is_vllm = is_vllm
+        self.version = version
         self._documents: OrderedDict[str, RemoteDocument] = OrderedDict()
         self._latest_ids: dict[str, IntArray] = {}
         self.speaks_tokens = not isinstance(tokenizer, TextTokenizer)
-        self.has_plugin = is_vllm and self.speaks_tokens and self._finds_plugin()
+        self.has_plugin = version is not None and self.speaks_tokens and self._finds_plugin()
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         started = time.perf_counter()
-        limit = self._limit(request)
+        limit = room_for(request, self.max_context)
         if not len(request.prompt):
             return Completion("")
         answer = _Answer(request, self._tokenizer, started)
         counts = TokenCounts(prompt=len(request.prompt))
         document = self._open(request.document)
         if self.has_plugin and request.reuse == "pie":
-            for step in document.steps(request.prompt, request.reuse, counts):
+            for step in document.steps(request.prompt, counts):
                 if step.is_last:
                     self._stream(request, limit, answer, self._of_step(step), document, cancelled)
                 else:
                     self._compute(step, cancelled)
         else:
             prompt = self._prompt_of(request.prompt.ids)
-            if self._is_vllm and request.reuse == "off":
+            if self.version is not None and request.reuse == "off":
                 prompt["cache_salt"] = uuid.uuid4().hex
             self._stream(request, limit, answer, prompt, document, cancelled)
             self._count_prefix(request, answer, counts)
@@ -144,10 +145,10 @@ class VllmEngine:
 
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
         """Have the edited spans computed; the prompt's end, too, where it is long."""
-        self._limit(request)
+        room_for(request, self.max_context)
         if not self.has_plugin or request.reuse != "pie" or not len(request.prompt):
             return
-        for step in self._open(request.document).steps(request.prompt, request.reuse):
+        for step in self._open(request.document).steps(request.prompt):
             if step.is_last and step.end - step.start <= AHEAD:
                 return
             self._compute(step, cancelled)
@@ -191,15 +192,6 @@ class VllmEngine:
             self.forget(next(iter(self._documents)))
         return known
 
-    def _limit(self, request: CompletionRequest) -> int:
-        room = self.max_context - len(request.prompt)
-        if room < 1:
-            raise RequestError(
-                f"The prompt has {len(request.prompt)} tokens and the server's model holds {self.max_context}; "
-                "lower `context_tokens`."
-            )
-        return min(request.max_tokens, room)
-
     def _body(self, max_tokens: int) -> dict[str, Any]:
         return {"model": self._model, "max_tokens": max_tokens, "temperature": 0.0}
 
@@ -229,7 +221,7 @@ class VllmEngine:
     ) -> None:
         sampling = request.sampling
         body = self._body(limit) | prompt | {"stream": True}
-        if self._is_vllm and self.speaks_tokens:
+        if self.version is not None and self.speaks_tokens:
             body |= {"logprobs": 0, "return_token_ids": True, "skip_special_tokens": False}
             body |= {"stop_token_ids": sorted(request.prompt.end_ids), "stream_options": {"include_usage": True}}
         if sampling.temperature > 0:

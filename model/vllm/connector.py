@@ -75,14 +75,23 @@ class WorkerReport(KVConnectorHandshakeMetadata):
     obstacle: str | None
 
 
+def _no_tokens() -> Ints:
+    return np.zeros(0, dtype=np.int32)
+
+
 @dataclass
 class _Asked:
-    """One request about a document, from its arrival to its end. `ids` is [prompt]."""
+    """One request about a document, from its arrival to its end. `ids` is [prompt].
+
+    `rows` and `origins` are what was found of it last; they hold until the step is planned.
+    """
 
     key: Key
     ids: Ints
     params: Params
     num_local: int = 0
+    rows: Ints = field(default_factory=_no_tokens)
+    origins: Ints = field(default_factory=_no_tokens)
     counts: dict[str, int] | None = None
 
 
@@ -138,9 +147,11 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         if asked is None:
             return 0, False
         asked.num_local = num_computed_tokens
-        rows, _ = self._find(asked, request.num_tokens - 1)
-        missing = np.flatnonzero(rows[num_computed_tokens:] == NO_ROW)
-        held = int(missing[0]) if len(missing) else max(0, len(rows) - num_computed_tokens)
+        fresh_from = len(asked.ids) if asked.params.fresh_from is None else asked.params.fresh_from
+        limit = max(0, min(request.num_tokens - 1, fresh_from))
+        asked.rows, asked.origins = self._documents.find(asked.key, asked.ids, asked.params.serials, limit)
+        missing = np.flatnonzero(asked.rows[num_computed_tokens:] == NO_ROW)
+        held = int(missing[0]) if len(missing) else max(0, limit - num_computed_tokens)
         return held, False
 
     def update_state_after_alloc(self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int) -> None:
@@ -148,11 +159,11 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         if asked is None:
             return
         start, end = asked.num_local, asked.num_local + num_external_tokens
-        rows, origins = self._find(asked, end)
-        shifts = np.arange(start, end, dtype=np.int32) - origins[start:]
+        num_turned = 0
         if num_external_tokens:
-            self._loads.append(Load(blocks.get_block_ids()[0], start, rows[start:], shifts))
-        num_turned = int(np.count_nonzero(shifts))
+            shifts = np.arange(start, end, dtype=np.int32) - asked.origins[start:end]
+            self._loads.append(Load(blocks.get_block_ids()[0], start, asked.rows[start:end], shifts))
+            num_turned = int(np.count_nonzero(shifts))
         if asked.counts is None:
             counts = {"kept": end - num_turned, "turned": num_turned, "encoded": len(asked.ids) - end}
             asked.counts = counts
@@ -208,11 +219,6 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         stats.data["documents"] = len(self._documents)
         stats.data["bytes"] = self._documents.num_held * self._support.bytes_per_token
         return stats
-
-    def _find(self, asked: _Asked, limit: int) -> tuple[Ints, Ints]:
-        fresh_from = asked.params.fresh_from
-        limit = min(limit, len(asked.ids) if fresh_from is None else fresh_from)
-        return self._documents.find(asked.key, asked.ids, asked.params.serials, max(0, limit))
 
     # In a worker
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model.checkpoint_files import text_ends
 from model.completer import Completer
@@ -18,7 +17,7 @@ from model.prompt import Layout
 from model.tokenizer import HubTokenizer, Tokenizer
 from model.vllm.client import VllmEngine
 from model.vllm.http import Connection, ServerRefused
-from model.vllm.routes import TOKENIZER_FILES, VERSION
+from model.vllm.routes import TOKENIZER_FILES, VERSION, hub_file
 from model.vllm.routes import digest as digest_of
 from model.vllm.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 
@@ -60,8 +59,8 @@ def connect(
     folder = _tokenizer_folder(connection, server, tokenizer) if server.version or tokenizer else None
     found: Tokenizer
     if folder is None:
-        markers = format_of(server.model)
-        found, layout = TextTokenizer(markers), Layout(TextTokenizer(markers))
+        found = TextTokenizer(format_of(server.model))
+        layout = Layout(found)
         scale = BYTES_PER_TOKEN
     else:
         found = HubTokenizer.from_folder(folder)
@@ -72,7 +71,7 @@ def connect(
         found,
         model=server.model,
         max_context=(server.max_context or context_tokens) * scale,
-        is_vllm=server.version is not None,
+        version=server.version,
     )
     logger.info("%s: %s, %s", connection.address, server, "with plugin" if engine.has_plugin else "without plugin")
     if server.version is not None and not engine.has_plugin:
@@ -133,8 +132,8 @@ def _tokenizer_folder(connection: Connection, server: Server, wanted: str | None
         # A relative path would be looked for in whatever project is open.
         if Path(name).is_absolute() and (Path(name) / "tokenizer.json").is_file():
             return Path(name)
-        if (found := _in_hub_cache(name)) is not None:
-            return found
+        if (found := hub_file(name, "tokenizer.json")) is not None:
+            return found.parent
     return None
 
 
@@ -165,16 +164,3 @@ def _fetched(connection: Connection, digest: str) -> Path | None:
     except OSError as error:
         raise ModelError(f"The server's tokenizer cannot be kept in {folder.parent}: {error}.") from error
     return folder
-
-
-def _in_hub_cache(name: str) -> Path | None:
-    """A model's folder in the hub's cache on this machine; nothing is fetched."""
-    if not 1 <= len(name.split("/")) <= 2:
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        found: Any = try_to_load_from_cache(name, "tokenizer.json")
-    except ValueError:
-        return None
-    return Path(found).parent if isinstance(found, str) else None

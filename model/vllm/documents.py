@@ -23,14 +23,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.vllm.wire import NO_SERIAL
+
 Ints = NDArray[np.int32]
 Serials = NDArray[np.int64]
 
 NO_ROW = -1
 HOLE = -1
 """The id of a place in a document whose token is not held."""
-NO_SERIAL = -1
-"""The serial of a token that can be found by its place only."""
 
 
 @dataclass

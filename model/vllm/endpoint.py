@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from model.vllm.routes import TOKENIZER_FILES, VERSION, digest
+from model.vllm.routes import TOKENIZER_FILES, VERSION, digest, hub_file
 
 
 class KeyturnEndpoint:
@@ -55,7 +55,4 @@ def _path(name: str, revision: str | None, file: str) -> Path | None:
     """A file of a checkpoint folder or of the hub's cache on this machine; nothing is fetched."""
     if Path(name).is_dir():
         return Path(name, file) if Path(name, file).is_file() else None
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(name, file, revision=revision)
-    return Path(found) if isinstance(found, str) else None
+    return hub_file(name, file, revision)

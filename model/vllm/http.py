@@ -63,7 +63,7 @@ class Address:
 class Connection:
     """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time."""
 
-    def __init__(self, address: Address, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = address
         if not re.match(r"https?://[^/]", address.base):
             raise ModelError("`url` must be a server's address such as http://localhost:8000.")
@@ -78,7 +78,6 @@ class Connection:
                 headers=headers,
                 timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
                 verify=ssl.create_default_context(cafile=address.ca_file) if address.ca_file else True,
-                transport=transport,
             )
         except (OSError, httpx.InvalidURL, ValueError) as error:
             self._loop.close()
@@ -165,12 +164,9 @@ class Connection:
                         return True
             return False
 
-        async def follow() -> bool:
-            return await self._retried(listen, may_retry=lambda: not num_heard)
-
         broke_off = False
         try:
-            broke_off = self._wait(follow(), cancelled)
+            broke_off = self._wait(self._retried(listen, may_retry=lambda: not num_heard), cancelled)
         except Cancelled:
             broke_off = True
             raise

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.rope import rotated
 from model.vllm.documents import Ints
 
 _MANY = 16
@@ -73,12 +74,13 @@ class Pool:
         cache = layers[0].keys
         device = device or torch.device("cpu")
         pinned = device.type == "cpu" and cache.device.type == "cuda"
-        self._rows = [
-            Layer(*(torch.empty(num_rows, v.shape[1], v.shape[3], dtype=v.dtype, device=device, pin_memory=pinned)
-                    for v in (layer.keys, layer.values)))
-            for layer in layers
-        ]  # fmt: skip
         self._device = device
+
+        def rows_for(view: Tensor) -> Tensor:
+            shape = (num_rows, view.shape[1], view.shape[3])
+            return torch.empty(shape, dtype=view.dtype, device=device, pin_memory=pinned)
+
+        self._rows = [Layer(rows_for(layer.keys), rows_for(layer.values)) for layer in layers]
 
     def save(self, command: Save) -> None:
         """Copy tokens from the paged cache into rows."""
@@ -96,8 +98,9 @@ class Pool:
         for layer, held in zip(self._layers, self._rows, strict=True):
             device = layer.keys.device
             keys = held.keys[rows].to(device, non_blocking=True)
+            part = keys[..., : 2 * len(self._frequencies)]
             for which, cos, sin in turns:
-                keys[which] = _rotated(keys[which], cos, sin)
+                part[which] = rotated(part[which], cos, sin, torch.empty_like(part[which]))
             layer.keys[block, :, offset] = keys
             layer.values[block, :, offset] = held.values[rows].to(device, non_blocking=True)
 
@@ -135,13 +138,3 @@ def _as_slice(indices: NDArray[np.intp], device: torch.device) -> slice | Tensor
     if len(indices) == indices[-1] - indices[0] + 1:
         return slice(int(indices[0]), int(indices[-1]) + 1)
     return torch.from_numpy(indices).to(device)
-
-
-def _rotated(keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """[tokens, heads, head_dim], the first numbers of each head rotated as in `model.rope`, the others as they are."""
-    half = cos.shape[-1]
-    first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
-    turned = keys.clone()
-    turned[..., :half] = first * cos - second * sin
-    turned[..., half : 2 * half] = second * cos + first * sin
-    return turned

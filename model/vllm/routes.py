@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 VERSION = 1
 """Of these answers and of `kv_transfer_params`; a client that does not know it does without."""
@@ -15,3 +16,14 @@ def digest(files: Mapping[str, str]) -> str:
     """One name for the contents of all files."""
     joined = "\0".join(f"{name}\0{files[name]}" for name in sorted(files))
     return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def hub_file(name: str, file: str, revision: str | None = None) -> Path | None:
+    """A file of a model in the hub's cache on this machine; nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except ValueError:  # no name of a model
+        return None
+    return Path(found) if isinstance(found, str) else None

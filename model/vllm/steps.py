@@ -23,7 +23,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from model.engine import ReuseMode, TokenCounts
+from model.engine import TokenCounts
 from model.held_tokens import HOLE, HeldTokens
 from model.prompt import Prompt
 from model.refresh import near_slice
@@ -73,7 +73,7 @@ class RemoteDocument:
         self._epoch = 0
         self._prompt: Prompt | None = None
 
-    def steps(self, prompt: Prompt, mode: ReuseMode, counts: TokenCounts | None = None) -> Iterator[Step]:
+    def steps(self, prompt: Prompt, counts: TokenCounts | None = None) -> Iterator[Step]:
         """The requests for a prompt, in order. A step counts as done once the next one is asked for, or their end.
 
         `counts` is filled in with what is expected.
@@ -81,7 +81,7 @@ class RemoteDocument:
         prompt = with_marker(prompt)
         held = self.held
         length = held.length
-        plan = plan_reuse(held.ids[:length], held.serials[:length], held.exact_length, prompt, mode)
+        plan = plan_reuse(held.ids[:length], held.serials[:length], held.exact_length, prompt, "pie")
         if len(plan.runs) > 1 or held.stale[plan.prefix : length].any():
             self._epoch += 1
         held.splice(plan, prompt)

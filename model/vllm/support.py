@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from vllm.config import VllmConfig
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, MLAAttentionSpec
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
 
 from model.engine import ModelError
 from model.rope import TURNED, inverse_frequencies, is_table_of
@@ -103,7 +103,7 @@ def _obstacle(vllm_config: VllmConfig, kv_cache_config: KVCacheConfig) -> str | 
     if len(groups) != 1:
         return "Its layers keep caches of several kinds."
     spec = groups[0].kv_cache_spec
-    if type(spec) is not FullAttentionSpec or isinstance(spec, MLAAttentionSpec):
+    if type(spec) is not FullAttentionSpec:  # those that derive from it keep something else
         return f"Its cache is a {type(spec).__name__}, whose keys cannot be turned."
     if spec.sliding_window or spec.attention_chunk_size or getattr(model.hf_text_config, "use_sliding_window", False):
         return "Its layers see a sliding window only."

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 KEY = "keyturn"
 NO_SERIAL = -1
+"""The serial of a token that can be found by its place only."""
 MAX_SERIAL = 2**62
 
 

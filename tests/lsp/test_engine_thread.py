@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from lsp.engine_thread import EngineThread, State
-from model.completer import Completer, CompleterLike
+from model.completer import Completer
 from model.engine import CancelCheck, Cancelled, ModelError
 from model.factory import EngineSettings
 
@@ -138,7 +138,7 @@ def test_what_the_engine_has_to_say_reaches_the_user() -> None:
 
 def test_an_engine_that_changes_is_shown_by_its_new_name() -> None:
     async def test(bench: Bench) -> None:
-        def work(completer: CompleterLike, cancelled: CancelCheck) -> None:
+        def work(completer: Completer, cancelled: CancelCheck) -> None:
             bench.completer.model_name, bench.completer.engine_name = "other", "embedded"
 
         await bench.thread.run("a", lambda completer, cancelled: None)

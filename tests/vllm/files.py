@@ -93,7 +93,7 @@ class Remote:
         known = self.documents.setdefault(document, RemoteDocument(near=0, max_requests=10**6))
         found: dict[str, Any] = {}
         self.was_lost = False
-        for step in known.steps(prompt, "pie"):
+        for step in known.steps(prompt):
             found = self.ask(step)
             if found["kv_transfer_params"][KEY]["encoded"] > step.end - step.start and not self.was_lost:
                 self.was_lost = True

@@ -61,7 +61,7 @@ def test_text_that_only_grows_is_completed_as_stock_vllm_completes_it(remote: Re
             file.replace(file.caret, file.caret, file.words(rng.randint(1, 40)))
             file.lead = rng.randrange(60)
             file.caret = len(file.ids)
-            *_, last = list(document.steps(file.prompt(), "pie"))
+            *_, last = list(document.steps(file.prompt()))
             kept = remote.ask(last, max_tokens=24)
             stock = remote.post(prompt=last.prompt.ids.tolist(), max_tokens=24, cache_salt=uuid.uuid4().hex)
             assert tokens(kept) == tokens(stock)
@@ -80,7 +80,7 @@ def test_many_at_once_are_preempted_and_still_right(tight: Vllm, remote: Remote)
     wrong: list[str] = []
 
     def ask(document: RemoteDocument, file: File, expected: list[int]) -> None:
-        for step in document.steps(file.prompt(), "pie"):
+        for step in document.steps(file.prompt()):
             found = remote.ask(step, max_tokens=120)
         if tokens(found) != expected:
             wrong.append(document.name)
@@ -101,7 +101,7 @@ def test_several_requests_for_one_document_at_once_end_in_right_answers(tight: V
     file = File(inspect.getsource(argparse).encode(), rng, 1200)
     file.caret = len(file.ids)
     document = RemoteDocument()
-    [step] = document.steps(file.prompt(), "pie")
+    [step] = document.steps(file.prompt())
     remote.ask(step)
     prompts = [[*step.prompt.ids.tolist(), *file.words(rng.randint(1, 90))] for _ in range(6)]
     expected = [tokens(remote.post(prompt=prompt, max_tokens=8, cache_salt=uuid.uuid4().hex)) for prompt in prompts]

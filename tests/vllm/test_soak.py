@@ -31,7 +31,7 @@ def test_a_soak_leaves_memory_flat_and_documents_within_budget(tight: Vllm, remo
         file.edit() if rng.random() < 0.3 else file.replace(file.caret, file.caret, file.words(1))
         if len(file.ids) > 1500:
             file.replace(0, 700, [])
-        for step in document.steps(file.prompt(), "pie"):
+        for step in document.steps(file.prompt()):
             remote.ask(step)
             num_asked += 1
             if num_asked % 100 == 0:

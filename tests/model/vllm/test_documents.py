@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.vllm.documents import NO_ROW, NO_SERIAL, Documents, Ints, Serials
+from model.vllm.documents import NO_ROW, Documents, Ints, Serials
+from model.vllm.wire import NO_SERIAL
 
 
 def prompt(tokens: list[tuple[int, int]]) -> tuple[Ints, Serials]:

@@ -56,24 +56,24 @@ def epoch(step: Step) -> int:
 
 def test_a_new_document_takes_one_request() -> None:
     file, remote = File(500), RemoteDocument()
-    assert spans(list(remote.steps(file.prompt(), "pie"))) == [(0, 503)]
+    assert spans(list(remote.steps(file.prompt()))) == [(0, 503)]
 
 
 def test_typing_takes_one_request_for_the_new_tokens_in_the_same_epoch() -> None:
     file, remote = File(500), RemoteDocument()
-    (first,) = remote.steps(file.prompt(), "pie")
+    (first,) = remote.steps(file.prompt())
     for typed in range(1, 20):
         file.type(1)
-        (step,) = remote.steps(file.prompt(), "pie")
+        (step,) = remote.steps(file.prompt())
         assert (step.start, step.end) == (502 + typed, 503 + typed)
         assert step.cache_salt == first.cache_salt
 
 
 def test_an_edit_far_from_the_caret_takes_two_and_a_new_epoch() -> None:
     file, remote = File(2000), RemoteDocument()
-    (first,) = remote.steps(file.prompt(), "pie")
+    (first,) = remote.steps(file.prompt())
     file.insert(100, 12)
-    edit, last = remote.steps(file.prompt(), "pie")
+    edit, last = remote.steps(file.prompt())
     assert (edit.start, edit.end) == (101, 113)
     assert edit.params.is_partial and not last.params.is_partial
     assert (last.start, last.end) == (2014, 2015)
@@ -82,10 +82,10 @@ def test_an_edit_far_from_the_caret_takes_two_and_a_new_epoch() -> None:
 
 def test_a_deletion_takes_one_request() -> None:
     file, remote = File(2000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.delete(100, 300)
     counts = TokenCounts()
-    (step,) = remote.steps(file.prompt(), "pie", counts)
+    (step,) = remote.steps(file.prompt(), counts)
     assert (step.start, step.end) == (1702, 1703)
     assert (counts.prompt, counts.kept, counts.turned, counts.encoded) == (1703, 101, 1601, 1)
 
@@ -104,43 +104,43 @@ def test_a_suffix_marker_stays_with_the_token_before_it() -> None:
 
 def test_a_caret_that_jumps_takes_two_requests() -> None:
     file, remote = File(2000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.caret = 300
-    marker, last = remote.steps(file.prompt(), "pie")
+    marker, last = remote.steps(file.prompt())
     assert (marker.start, marker.end) == (301, 302)
     assert last.end - last.start == 1
 
 
 def test_spans_near_each_other_are_computed_as_one() -> None:
     file, remote = File(2000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.insert(100, 2)
     file.insert(140, 2)
-    assert spans(list(remote.steps(file.prompt(), "pie"))) == [(101, 143), (2006, 2007)]
+    assert spans(list(remote.steps(file.prompt()))) == [(101, 143), (2006, 2007)]
 
 
 def test_a_rename_in_many_places_takes_few_requests() -> None:
     file, remote = File(4000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     for at in range(100, 4000, 200):
         file.delete(at, 1)
         file.insert(at, 1)
-    assert len(list(remote.steps(file.prompt(), "pie"))) <= MAX_REQUESTS
+    assert len(list(remote.steps(file.prompt()))) <= MAX_REQUESTS
 
 
 def test_a_request_that_failed_is_asked_for_again() -> None:
     file, remote = File(2000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.insert(100, 12)
-    next(remote.steps(file.prompt(), "pie"))
-    assert len(list(remote.steps(file.prompt(), "pie"))) == 2
+    next(remote.steps(file.prompt()))
+    assert len(list(remote.steps(file.prompt()))) == 2
 
 
 def test_refreshing_ends_when_nothing_near_the_anchor_is_stale() -> None:
     file, remote = File(3000), RemoteDocument()
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.insert(100, 12)
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     stale = remote.held.num_stale
     epochs = []
     while (step := remote.refresh_step()) is not None:
@@ -157,15 +157,15 @@ def test_stale_tokens_that_were_deleted_and_come_back_are_not_taken_from_old_blo
     """The server's own prefix cache would find them by their ids, in blocks of the same salt."""
     file, remote = File(1000), RemoteDocument()
     file.caret = len(file.serials)
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.insert(100, 12)
-    *_, stale = remote.steps(file.prompt(), "pie")
+    *_, stale = remote.steps(file.prompt())
     deleted = file.serials[-300:]
     file.delete(len(file.serials) - 300, 300)
-    list(remote.steps(file.prompt(), "pie"))
+    list(remote.steps(file.prompt()))
     file.serials += deleted
     file.caret = len(file.serials)
-    *_, back = remote.steps(file.prompt(), "pie")
+    *_, back = remote.steps(file.prompt())
     assert back.prompt.ids.tolist() == stale.prompt.ids.tolist()
     assert epoch(back) > epoch(stale)
 
@@ -190,7 +190,7 @@ def test_the_server_computes_what_the_client_expects_and_nothing_more(seed: int,
             else:
                 file.caret = at
                 file.lead = rng.randint(0, 20)
-        steps = remote.steps(file.prompt(), "pie")
+        steps = remote.steps(file.prompt())
         if rng.random() < 0.2:
             continue
         for step in steps:
