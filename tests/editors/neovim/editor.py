@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -178,8 +179,13 @@ class Editor:
             *["-f", str(configuration), "new-session", "-d", "-s", self._name, "-x", "140", "-y", "30"],
             *["--", str(self.neovim.program), "--listen", str(self._socket), *arguments, str(self.file)],
         )
-        self.wait(self._socket.exists, "the editor")
+        self.wait(self._listens, "the editor")
         self.wait_for_mode("n")
+
+    def _listens(self) -> bool:
+        """Whether the editor answers; its socket's file is there a moment before that."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self._socket)) == 0
 
     def stop(self) -> None:
         """End the editor and its terminal, whatever state they are in."""
