@@ -100,7 +100,9 @@ class Settings:
     threads: int | None = _setting(
         None, "Processor threads for the model. Unset: one a core, at most 8.", at_least=1, at_most=256
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = _setting("auto", "Number format of weights and cache.")
+    dtype: Literal["auto", "float32", "bfloat16"] = _setting(
+        "auto", "Number format of weights and cache; auto also has the weights in 8 bits, for one token at a time."
+    )
     idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
     debounce_ms: int = _setting(
         10, "Wait before the model is asked, so that fast typing asks it less often.", at_least=0, at_most=2000

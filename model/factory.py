@@ -137,7 +137,11 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     folder = model_folder(settings.model)
     torch.set_num_threads(settings.threads or _num_threads())
     decoder = load_decoder(
-        folder, dtype=best_dtype(settings.dtype), max_context=settings.context_tokens, progress=progress
+        folder,
+        dtype=best_dtype(settings.dtype),
+        int8=settings.dtype == "auto",
+        max_context=settings.context_tokens,
+        progress=progress,
     )
     tokenizer = HubTokenizer.from_folder(folder)
     if tokenizer.vocab_size > decoder.vocab_size:

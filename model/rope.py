@@ -92,26 +92,44 @@ def is_table_of(table: Tensor, frequencies: Tensor) -> bool:
     return bool(apart.max() < 0.05)
 
 
-def rotated(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
-    """`out`, with [..., head_dim] rotated by angles of [..., head_dim / 2]; in float32, rounded once."""
+def rotated(x: Tensor, turns: Tensor) -> Tensor:
+    """[..., head_dim] rotated, in float32 and rounded once; the leading dimensions broadcast.
+
+    turns  [..., 2, head_dim] cosines twice over, and sines, once as they are and once negated
+    """
     half = x.shape[-1] // 2
-    first, second = x[..., :half].float(), x[..., half:].float()
-    out[..., :half] = first * cos - second * sin
-    out[..., half:] = second * cos + first * sin
-    return out
+    cos, sin = turns.unbind(-2)
+    wide = x.float()
+    across = wide * sin
+    across = across.view(*across.shape[:-1], 2, half).flip(-2).view(across.shape)
+    return (wide * cos + across).to(x.dtype)
+
+
+def turns_of(angles: Tensor) -> Tensor:
+    """What `rotated` takes, [..., 2, head_dim] float32, for angles of [..., head_dim / 2]."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack((torch.cat((cos, cos), -1), torch.cat((sin, -sin), -1)), dim=-2).float()
 
 
 class RotaryTable:
-    """Cosines and sines of every position up to `max_positions`: two tables of [max_positions, head_dim / 2]."""
+    """The turns of the positions from `-max_positions` up to twice `max_positions`.
+
+    Keys of a text stand at 0 and above; those outside are for queries that meet keys which lag behind or ahead
+    (`model.embedded.kv_cache`).
+    """
 
     def __init__(self, frequencies: Tensor, max_positions: int) -> None:
-        angles = torch.outer(torch.arange(max_positions, dtype=torch.float32), frequencies)
-        self.cos = angles.cos()
-        self.sin = angles.sin()
+        self._zero = max_positions
+        positions = torch.arange(-max_positions, 2 * max_positions, dtype=torch.float32)
+        self._turns = turns_of(torch.outer(positions, frequencies))
 
-    def rotate(self, x: Tensor, positions: Tensor | slice, out: Tensor | None = None) -> Tensor:
+    def at(self, positions: Tensor) -> Tensor:
+        """The turns of positions of any shape, [..., 2, head_dim]."""
+        return self._turns[positions + self._zero]
+
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate [heads, tokens, head_dim] to the positions of its tokens.
 
         Computed in float32 and rounded once, from un-rotated input, so the result depends on the position only.
         """
-        return rotated(x, self.cos[positions], self.sin[positions], torch.empty_like(x) if out is None else out)
+        return rotated(x, self.at(positions))

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from
+from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from, normed
+from model.embedded.linear import Linear
 from model.engine import ModelError
 from model.rope import RotaryTable, inverse_frequencies
 
@@ -49,7 +50,9 @@ def read_config(folder: Path) -> Any:
     return config
 
 
-def load_decoder(folder: Path, *, dtype: torch.dtype, max_context: int | None, progress: Progress) -> Decoder:
+def load_decoder(
+    folder: Path, *, dtype: torch.dtype, max_context: int | None, progress: Progress, int8: bool = False
+) -> Decoder:
     """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
     config = read_config(folder)
     sizes = decoder_config(config, dtype, max_context)
@@ -62,7 +65,7 @@ def load_decoder(folder: Path, *, dtype: torch.dtype, max_context: int | None, p
         try:
             layers = []
             for index in range(sizes.num_layers):
-                layers.append(layer_from(tensor, index))
+                layers.append(layer_from(tensor, index, int8=int8))
                 progress("Loading the model", 100 * (index + 1) // (sizes.num_layers + 1))
             embedding, norm = _needed(tensor, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
             head = embedding if config.tie_word_embeddings else _needed(tensor, "lm_head.weight")
@@ -70,7 +73,8 @@ def load_decoder(folder: Path, *, dtype: torch.dtype, max_context: int | None, p
             raise ModelError(f"The weights in {folder} lack {error.args[0]}; download the model again.") from error
         if not _shapes_fit(sizes, embedding, layers):
             raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
-    return Decoder(sizes, RotaryTable(frequencies, sizes.max_positions), embedding, layers, norm, head)
+    rotary = RotaryTable(frequencies, sizes.max_positions)
+    return Decoder(sizes, rotary, embedding, layers, Linear(normed(head, norm), int8=int8))
 
 
 def decoder_config(config: Any, dtype: torch.dtype, max_context: int | None) -> DecoderConfig:

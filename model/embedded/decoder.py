@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.embedded.attention import Attention
 from model.embedded.kv_cache import CacheShape, KVCache
+from model.embedded.linear import Linear
 from model.rope import RotaryTable
+from model.tokenizer import IntArray
 
 TensorSource = Callable[[str], "Tensor | None"]
 """A checkpoint's tensor by name, in the engine's dtype; None where it has none of that name."""
@@ -41,23 +45,19 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class Layer:
-    """One block's weights. `qkv` and `gate_up` are the checkpoint's separate projections, joined."""
+    """One block's weights. `qkv` and `gate_up` are the checkpoint's separate projections, joined, and the weights of
+    the norms in front of them multiplied in.
+    """
 
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    qkv: Linear
     query_norm: Tensor | None
     key_norm: Tensor | None
-    output: Tensor
-    output_bias: Tensor | None
-    mlp_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    output: Linear
+    gate_up: Linear
+    down: Linear
 
 
-def layer_from(tensor: TensorSource, index: int) -> Layer:
+def layer_from(tensor: TensorSource, index: int, *, int8: bool) -> Layer:
     """Collect the weights of one block under their Hugging Face names."""
 
     def need(name: str) -> Tensor:
@@ -66,27 +66,27 @@ def layer_from(tensor: TensorSource, index: int) -> Layer:
             raise KeyError(f"model.layers.{index}.{name}")
         return found
 
-    def joined(names: tuple[str, ...], part: str) -> Tensor | None:
-        parts = [tensor(f"model.layers.{index}.{name}.{part}") for name in names]
-        present = [p for p in parts if p is not None]
-        return torch.cat(present) if len(present) == len(names) else None
+    def joined(*names: str, norm: str | None = None) -> Linear:
+        weights = torch.cat([need(f"{name}.weight") for name in names])
+        if norm is not None:
+            weights = normed(weights, need(f"{norm}.weight"))
+        biases = [tensor(f"model.layers.{index}.{name}.bias") for name in names]
+        present = [bias for bias in biases if bias is not None]
+        return Linear(weights, torch.cat(present) if len(present) == len(names) else None, int8=int8)
 
-    projections = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-    gates = ("mlp.gate_proj", "mlp.up_proj")
     return Layer(
-        attention_norm=need("input_layernorm.weight"),
-        qkv=torch.cat([need(f"{name}.weight") for name in projections]),
-        qkv_bias=joined(projections, "bias"),
+        qkv=joined("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", norm="input_layernorm"),
         query_norm=tensor(f"model.layers.{index}.self_attn.q_norm.weight"),
         key_norm=tensor(f"model.layers.{index}.self_attn.k_norm.weight"),
-        output=need("self_attn.o_proj.weight"),
-        output_bias=tensor(f"model.layers.{index}.self_attn.o_proj.bias"),
-        mlp_norm=need("post_attention_layernorm.weight"),
-        gate_up=torch.cat([need(f"{name}.weight") for name in gates]),
-        gate_up_bias=joined(gates, "bias"),
-        down=need("mlp.down_proj.weight"),
-        down_bias=tensor(f"model.layers.{index}.mlp.down_proj.bias"),
+        output=joined("self_attn.o_proj"),
+        gate_up=joined("mlp.gate_proj", "mlp.up_proj", norm="post_attention_layernorm"),
+        down=joined("mlp.down_proj"),
     )
+
+
+def normed(weight: Tensor, norm: Tensor) -> Tensor:
+    """[out, in] a projection that takes what the norm in front of it, [in], has not multiplied yet."""
+    return (weight.float() * norm.float()).to(weight.dtype)
 
 
 class Decoder:
@@ -98,14 +98,12 @@ class Decoder:
         rotary: RotaryTable,
         embedding: Tensor,
         layers: list[Layer],
-        final_norm: Tensor,
-        head: Tensor,
+        head: Linear,
     ) -> None:
         self.config = config
         self.rotary = rotary
         self._embedding = embedding
         self._layers = layers
-        self._final_norm = final_norm
         self._head = head
 
     @property
@@ -114,68 +112,59 @@ class Decoder:
         return self._embedding.shape[0]
 
     @torch.inference_mode()
-    def forward(self, ids: Tensor, slots: Tensor, positions: Tensor, cache: KVCache, mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        ids: IntArray,
+        slots: IntArray,
+        cache: KVCache,
+        *,
+        positions: IntArray | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Run new tokens and write their keys and values into the cache.
 
         ids        [new] token ids
-        slots      [new] where their keys and values go, rising
-        positions  [new] their rotary positions; equal to the slots except in a draft tree
-        mask       [new, context] True where a new token may look; `context` slots are visible at most. Rows of the new
-                   tokens themselves are in it: all are written before any is read.
-        returns    [new, hidden_size], after the final norm
+        slots      [new] their slots, rising
+        positions  [new] their rotary positions where these are not the slots: in a draft tree
+        mask       [new, slots] True where a new token may look, itself included; by default at all slots up to its own.
+                   Slots of the new tokens themselves are in it: all are written before any is read.
+        returns    [new, hidden_size], for `logits`
         """
         config = self.config
-        context = mask.shape[1]
-        group = config.num_heads // config.num_kv_heads
-        where = _as_slice(slots)
-        # Queries that share a key head form one batch of group · new queries, so keys are read once, not repeated.
-        bias = torch.zeros(mask.shape, dtype=config.dtype).masked_fill_(~mask, float("-inf")).repeat(group, 1)
-        turned = cache.turned
-        x = F.embedding(ids, self._embedding)
+        where = slots.astype(np.int64)
+        at = where if positions is None else positions.astype(np.int64)
+        attention = Attention(cache, self.rotary, where, at, mask, config.num_heads // config.num_kv_heads)
+        new = len(ids)
+        x = F.embedding(torch.from_numpy(ids.astype(np.int64)), self._embedding)
         for index, layer in enumerate(self._layers):
-            normed = self._norm(x, layer.attention_norm)
-            query, key, value = self._project(normed, layer)
-            cache.keys[index, :, where] = key
-            cache.values[index, :, where] = value
-            turned[index, :, where] = self.rotary.rotate(key, positions)
-            query = self.rotary.rotate(query, positions).reshape(config.num_kv_heads, -1, config.head_dim)
-            attended = F.scaled_dot_product_attention(
-                query[None], turned[index, :, :context][None], cache.values[index, :, :context][None], attn_mask=bias
-            )
-            # [1, kv_heads, group · new, head_dim] → [new, heads · head_dim]
-            attended = attended.reshape(config.num_heads, -1, config.head_dim).transpose(0, 1).flatten(1)
-            x = x + F.linear(attended, layer.output, layer.output_bias)
-            x = x + self._mlp(self._norm(x, layer.mlp_norm), layer)
-        return self._norm(x, self._final_norm)
+            heads = layer.qkv(self._norm(x)).view(new, -1, config.head_dim).transpose(0, 1)
+            if layer.query_norm is not None and layer.key_norm is not None:
+                heads = self._with_normed_heads(heads, layer.query_norm, layer.key_norm)
+            x = x + layer.output(attention(index, heads))
+            gate, up = layer.gate_up(self._norm(x)).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return self._norm(x)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """[…, vocabulary] float32 scores of the next token."""
-        return F.linear(hidden, self._head).float()
+        """[new, vocabulary] float32 scores of the next token from [new, hidden_size]."""
+        return self._head(hidden).float()
 
-    def _project(self, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values as [heads, new, head_dim], normed where the family does so, un-rotated."""
+    def _with_normed_heads(self, heads: Tensor, query_norm: Tensor, key_norm: Tensor) -> Tensor:
+        """Queries, keys and values, the first two normed, as Qwen3 does."""
         config = self.config
-        heads = F.linear(x, layer.qkv, layer.qkv_bias).view(len(x), -1, config.head_dim).transpose(0, 1)
         query, key, value = torch.split(heads, [config.num_heads, config.num_kv_heads, config.num_kv_heads])
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
-        return query, key, value
+        normed = (
+            F.rms_norm(part, norm.shape, norm, config.rms_norm_eps)
+            for part, norm in ((query, query_norm), (key, key_norm))
+        )
+        return torch.cat([*normed, value])
 
-    def _mlp(self, x: Tensor, layer: Layer) -> Tensor:
-        gate, up = F.linear(x, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-        return F.linear(F.silu(gate) * up, layer.down, layer.down_bias)
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.config.rms_norm_eps)
-
-
-def causal_mask(slots: Tensor, context: int) -> Tensor:
-    """[new, context] True where a slot may look: at itself and at everything before it."""
-    return torch.arange(context) <= slots[:, None]
-
-
-def _as_slice(slots: Tensor) -> Tensor | slice:
-    """A slice where the slots follow each other: writing through it is a plain copy."""
-    first, last = int(slots[0]), int(slots[-1])
-    return slice(first, last + 1) if last - first + 1 == len(slots) else slots
+    def _norm(self, x: Tensor) -> Tensor:
+        """Root mean square norm (Zhang and Sennrich, 2019) whose weight is in the projection behind it."""
+        if x.shape[0] > 1:
+            return F.rms_norm(x, x.shape[1:], eps=self.config.rms_norm_eps)
+        # For one token the library's dozen steps take longer than the layer around them.
+        length = float(torch.linalg.vector_norm(x, dtype=torch.float32))
+        scale: float = (length * length / x.shape[-1] + self.config.rms_norm_eps) ** -0.5
+        return x * scale

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model.embedded.copying import Copies, Weights
-from model.embedded.decoder import Decoder, causal_mask
+from model.embedded.decoder import Decoder
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import (
@@ -55,7 +55,7 @@ class EmbeddedEngine:
         turned = watch.lap()
         hidden = self._encode_holes(cache, request, cancelled)
         encoded = watch.lap()
-        logits = self.decoder.logits(hidden[-1])
+        logits = self.decoder.logits(hidden[-1:])[0]
         try:
             completion = self._decode(cache, request, logits, limit, watch, cancelled)
         finally:
@@ -166,9 +166,7 @@ class EmbeddedEngine:
         return hidden
 
     def _run(self, cache: KVCache, ids: IntArray, slots: IntArray) -> torch.Tensor:
-        where = torch.from_numpy(slots.astype(np.int64))
-        mask = causal_mask(where, int(slots[-1]) + 1)
-        return self.decoder.forward(torch.from_numpy(ids.astype(np.int64)), where, where, cache, mask)
+        return self.decoder.forward(ids, slots, cache)
 
     def _decode(
         self,
@@ -202,7 +200,7 @@ class EmbeddedEngine:
                 return _completion(text[:cut], logprobs, timings, watch, "stop")
             if len(logprobs) < limit:
                 hidden = self._run(cache, np.array([token], dtype=np.int32), np.array([slot], dtype=np.int32))
-                logits = self.decoder.logits(hidden[-1])
+                logits = self.decoder.logits(hidden)[0]
         return _completion(text, logprobs, timings, watch, "length")
 
 

@@ -1,28 +1,39 @@
-"""The KV cache of one file: keys and values that outlive edits.
+"""The KV cache of one file: keys and values that outlive edits, and that an edit does not move.
 
-A slot is a token's place in the prompt, and its position. Three tensors of [layers, kv_heads, capacity, head_dim]:
+A slot is a token's place in the prompt, and its position. A row is where its key and value lie, in three tensors of
+[layers, kv_heads, rows, head_dim]:
 
-    keys     un-rotated, as the model computed them; never changed by an edit, only moved
-    values   as computed
-    turned   keys rotated to their slots: what attention reads. It can be dropped and made again from `keys`.
+    keys     un-rotated, as the model computed them; never changed
+    values   as computed; keys and values are halves of one tensor, `held`
+    turned   keys rotated: what attention reads. It can be dropped and made again from `keys`.
 
-An edit moves rows and turns the moved ones from `keys` by one rotation, so ten thousand edits leave the same bits as
-one. Rotating in place would add a rounding error at each turn. Which token stands in which slot, `model.held_tokens`
-keeps.
+Rows are in no order: attention does not care, it only has to know each row's slot. So an edit rewrites three arrays of
+numbers, and new tokens take rows that are free. Nor does it turn the keys behind it at once: each row has a *lag*, and
+its turned key is rotated to slot - lag. What a query at position p sees of it depends on the distance only, so a query
+rotated to p - lag gives the right score. An edit leaves few *zones*, stretches of rows of one lag, and a query is
+rotated once for each. `settle` turns the keys to where they stand, once many queries come or in an idle moment: always
+from `keys` and by one rotation, so ten thousand edits leave the same bits as one.
+
+Which token stands in which slot, `model.held_tokens` keeps.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.held_tokens import GROWTH, HOLE, HeldTokens
 from model.prompt import Prompt
 from model.reuse import ReusePlan
-from model.rope import RotaryTable
+from model.rope import RotaryTable, rotated
+
+MAX_ZONES = 6
+"""Zones that edits may leave until the keys are turned to where they stand."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,15 @@ class CacheShape:
         return self.num_layers * self.num_kv_heads * self.head_dim * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class Zone:
+    """Rows from `start` up to `end`, whose turned keys are all rotated to `lag` positions before their slots."""
+
+    start: int
+    end: int
+    lag: int
+
+
 class KVCache(HeldTokens):
     """The cache of one document. Not thread-safe: the engine's thread owns it."""
 
@@ -47,49 +67,69 @@ class KVCache(HeldTokens):
         super().__init__()
         self.shape = shape
         self._rotary = rotary
-        self.keys = self._empty(0)
-        self.values = self._empty(0)
-        self._turned: Tensor | None = self._empty(0)
+        self.rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        """The row of each slot: a permutation. Rows of slots behind `length` are free."""
+        self.slots: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        """The slot of each row."""
+        self.lags: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.held = self._empty(2, 0)
+        self._turned: Tensor | None = self._empty(1, 0)
+
+    @property
+    def keys(self) -> Tensor:
+        return self.held[:, : self.shape.num_kv_heads]
+
+    @property
+    def values(self) -> Tensor:
+        return self.held[:, self.shape.num_kv_heads :]
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._tensors)
-
-    @property
-    def _tensors(self) -> tuple[Tensor, ...]:
-        held = (self.keys, self.values)
-        return held if self._turned is None else (*held, self._turned)
+        return self.held.nbytes + (0 if self._turned is None else self._turned.nbytes)
 
     @property
     def turned(self) -> Tensor:
-        """Keys rotated to their slots; made again from `keys` if they were released."""
+        """Rotated keys; made again from `keys` if they were released."""
         if self._turned is None:
-            self._turned = self._empty(self.capacity)
-            self._turn(0, self.length)
+            self._turned = self._empty(1, self.capacity)
+            self._turn(0, self.reach(self.length))
         return self._turned
 
     def release_turned(self) -> None:
         """Give back the third of the memory that can be computed again in a few milliseconds."""
         self._turned = None
+        self.lags[:] = 0
+
+    def reach(self, length: int) -> int:
+        """How many rows in front hold the first `length` slots, and others perhaps."""
+        return int(self.rows[:length].max()) + 1 if length else 0
+
+    def zones(self, num_rows: int) -> list[Zone]:
+        """The zones of the first `num_rows` rows."""
+        lags = self.lags[:num_rows]
+        edges = [0, *(np.flatnonzero(lags[1:] != lags[:-1]) + 1).tolist(), num_rows]
+        return [Zone(start, end, int(self.lags[start])) for start, end in itertools.pairwise(edges)]
 
     def splice(self, plan: ReusePlan, prompt: Prompt) -> None:
-        """Lay the cache out for `prompt`: keep and move the plan's runs, leave holes for the tokens to encode.
-
-        Moves keys and values by the plan's runs, turns the keys that moved, forgets the rest.
-        """
+        """Lay the cache out for `prompt`: keep the plan's runs at their new slots, leave holes for the rest."""
         self.reserve(len(prompt))
-        moved = [run for run in plan.runs if run.old != run.new]
-        rows = [  # copied first: a run's new place may be another one's old place
-            (run, tensor, tensor[:, :, run.old : run.old + run.length].clone())
-            for run in moved
-            for tensor in (self.keys, self.values)
-        ]
         super().splice(plan, prompt)
-        for run, tensor, held in rows:
-            tensor[:, :, run.new : run.new + run.length] = held
-        if self._turned is not None:
-            for run in moved:
-                self._turn(run.new, run.new + run.length)
+        if not plan.runs:
+            self.rows[:] = self.slots[:] = np.arange(self.capacity)
+            self.lags[:] = 0
+        elif any(run.old != run.new for run in plan.runs):
+            self._move(plan)
+        spread = self.reach(self.length) - self.length
+        if spread > max(GROWTH, self.length // 4):
+            self._gather()
+        elif len(self.zones(self.reach(self.length))) > MAX_ZONES:
+            self.settle()
+
+    def settle(self) -> None:
+        """Turn all keys to where they stand."""
+        lagging = np.flatnonzero(self.lags)
+        if len(lagging):
+            self._turn(int(lagging[0]), int(lagging[-1]) + 1)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` slots, keeping what the cache holds."""
@@ -97,34 +137,72 @@ class KVCache(HeldTokens):
             return
         capacity = -(-length // GROWTH) * GROWTH
         # All of them are made before one is replaced: should memory run out, none has changed.
-        grown = [self._grown(tensor, capacity) for tensor in self._tensors]
+        held = self._grown(self.held, capacity)
+        turned = None if self._turned is None else self._grown(self._turned, capacity)
+        added = np.arange(self.capacity, capacity)
         super().reserve(length)
-        self.keys, self.values = grown[:2]
-        self._turned = grown[2] if self._turned is not None else None
+        self.rows, self.slots = np.concatenate((self.rows, added)), np.concatenate((self.slots, added))
+        self.lags = np.concatenate((self.lags, np.zeros_like(added)))
+        self.held, self._turned = held, turned
 
     def check_integrity(self) -> None:
-        """Raise AssertionError unless lengths, flags and the turned keys agree with each other."""
+        """Raise AssertionError unless lengths, flags, rows and the turned keys agree with each other."""
         super().check_integrity()
-        assert self.keys.shape[2] == self.values.shape[2] == self.capacity
+        assert len(self.rows) == len(self.slots) == len(self.lags) == self.capacity
+        assert self.held.shape[2] == self.capacity
+        assert np.array_equal(self.slots[self.rows], np.arange(self.capacity))
         held = np.flatnonzero(self.ids != HOLE)
         if self._turned is not None and len(held):
-            slots = torch.from_numpy(held)
+            rows = torch.from_numpy(self.rows[held])
+            positions = torch.from_numpy(held - self.lags[self.rows[held]])
             for layer in range(self.shape.num_layers):
-                expected = self._rotary.rotate(self.keys[layer][:, slots], slots)
-                assert torch.equal(self._turned[layer][:, slots], expected)
+                expected = self._rotary.rotate(self.keys[layer][:, rows], positions)
+                assert torch.equal(self._turned[layer][:, rows], expected)
+
+    def _move(self, plan: ReusePlan) -> None:
+        """Give the runs' rows their new slots, and the other slots the rows that are left, lowest first."""
+        rows = np.full(self.capacity, HOLE, dtype=np.int64)
+        for run in plan.runs:
+            held = self.rows[run.old : run.old + run.length]
+            rows[run.new : run.new + run.length] = held
+            self.lags[held] += run.new - run.old
+        is_free = np.ones(self.capacity, dtype=np.bool_)
+        is_free[rows[rows != HOLE]] = False
+        rows[rows == HOLE] = np.flatnonzero(is_free)
+        self.rows = rows
+        self.slots[rows] = np.arange(self.capacity)
+        # A free row takes the lag of the row before it, so that it does not part a zone.
+        last_held = np.maximum.accumulate(np.where(is_free, -1, np.arange(self.capacity)))
+        self.lags = np.where(last_held < 0, 0, self.lags[last_held])
+
+    def _gather(self) -> None:
+        """Bring the rows into the slots' order, so that attention does not read free ones."""
+        order = torch.from_numpy(self.rows)
+        with torch.inference_mode(False):
+            self.held = self.held[:, :, order]
+            if self._turned is not None:
+                self._turned = self._turned[:, :, order]
+        self.lags = self.lags[self.rows]
+        self.rows, self.slots = np.arange(self.capacity), np.arange(self.capacity)
+        self.settle()
 
     def _turn(self, start: int, end: int) -> None:
-        assert self._turned is not None
+        """Rotate the keys of some rows to their slots."""
+        self.lags[start:end] = 0
+        if self._turned is None:
+            return
+        turns = self._rotary.at(torch.from_numpy(self.slots[start:end]))
         for layer in range(self.shape.num_layers):  # one layer's keys fit into a core's own cache
-            keys, turned = self.keys[layer, :, start:end], self._turned[layer, :, start:end]
-            self._rotary.rotate(keys, slice(start, end), out=turned)
+            self._turned[layer, :, start:end] = rotated(self.keys[layer, :, start:end], turns)
 
-    def _empty(self, capacity: int) -> Tensor:
+    def _empty(self, kinds: int, capacity: int) -> Tensor:
         shape = self.shape
         with torch.inference_mode(False):  # a tensor made in a forward pass could not be written to outside of one
-            return torch.zeros(shape.num_layers, shape.num_kv_heads, capacity, shape.head_dim, dtype=shape.dtype)
+            return torch.zeros(
+                shape.num_layers, kinds * shape.num_kv_heads, capacity, shape.head_dim, dtype=shape.dtype
+            )
 
     def _grown(self, tensor: Tensor, capacity: int) -> Tensor:
-        grown = self._empty(capacity)
+        grown = self._empty(tensor.shape[1] // self.shape.num_kv_heads, capacity)
         grown[:, :, : tensor.shape[2]] = tensor
         return grown

@@ -19,15 +19,17 @@ class Sampler:
         else:
             self._generator.seed()
 
-    def choose(self, logits: Tensor) -> tuple[int, float]:
-        """A token id from [vocabulary] logits and its natural-log probability at temperature 1."""
-        logprobs = torch.log_softmax(logits, dim=-1)
-        token = self._sampled(logits) if self._sampling.temperature > 0 else int(logits.argmax())
-        return token, float(logprobs[token])
+    def choose(self, logprobs: Tensor) -> tuple[int, float]:
+        """A token id from [vocabulary] natural-log probabilities, and its own."""
+        if self._sampling.temperature > 0:
+            token = self._sampled(logprobs)
+            return token, float(logprobs[token])
+        highest, index = logprobs.max(dim=-1)
+        return int(index), float(highest)
 
-    def _sampled(self, logits: Tensor) -> int:
+    def _sampled(self, logprobs: Tensor) -> int:
         # Relative to the highest and divided by no less than float32 can take, the tiniest temperature is greedy.
-        probabilities = torch.softmax((logits - logits.max()) / max(self._sampling.temperature, 1e-6), dim=-1)
+        probabilities = torch.softmax((logprobs - logprobs.max()) / max(self._sampling.temperature, 1e-6), dim=-1)
         ranked, order = probabilities.sort(descending=True)
         # Keep the smallest set of tokens that reaches top_p; the first one always stays.
         outside = ranked.cumsum(-1) - ranked >= self._sampling.top_p

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.rope import rotated
+from model.rope import rotated, turns_of
 from model.vllm.documents import Ints
 
 _MANY = 16
@@ -99,8 +99,8 @@ class Pool:
             device = layer.keys.device
             keys = held.keys[rows].to(device, non_blocking=True)
             part = keys[..., : 2 * len(self._frequencies)]
-            for which, cos, sin in turns:
-                part[which] = rotated(part[which], cos, sin, torch.empty_like(part[which]))
+            for which, turn in turns:
+                part[which] = rotated(part[which], turn)
             layer.keys[block, :, offset] = keys
             layer.values[block, :, offset] = held.values[rows].to(device, non_blocking=True)
 
@@ -114,20 +114,19 @@ class Pool:
         block = block * (self._block_size // own_size) + offset // own_size
         return torch.from_numpy(block).to(cache.device), torch.from_numpy(offset % own_size).to(cache.device)
 
-    def _turns(self, shifts: Ints) -> list[tuple[slice | Tensor, Tensor, Tensor]]:
-        """Which tokens to turn, with cosines and sines for them: one entry for each distance where there are few, one
-        for all where there are many.
+    def _turns(self, shifts: Ints) -> list[tuple[slice | Tensor, Tensor]]:
+        """Which tokens to turn, and how: one entry for each distance where there are few, one for all where there are
+        many.
         """
         device = self._layers[0].keys.device
         distances, which = np.unique(shifts, return_inverse=True)
-        angles = torch.outer(torch.from_numpy(distances.astype(np.float64)), self._frequencies)
-        cos, sin = angles.cos().float().to(device), angles.sin().float().to(device)
+        turns = turns_of(torch.outer(torch.from_numpy(distances.astype(np.float64)), self._frequencies)).to(device)
         if len(distances) > _MANY:
             moved = np.flatnonzero(shifts)
             rows = torch.from_numpy(which[moved]).to(device)
-            return [(torch.from_numpy(moved).to(device), cos[rows][:, None], sin[rows][:, None])]
+            return [(torch.from_numpy(moved).to(device), turns[rows][:, None])]
         return [
-            (_as_slice(np.flatnonzero(which == i), device), cos[i], sin[i])
+            (_as_slice(np.flatnonzero(which == i), device), turns[i])
             for i, distance in enumerate(distances)
             if distance
         ]

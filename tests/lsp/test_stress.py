@@ -78,7 +78,7 @@ def test_a_binary_file(shared: Client) -> None:
 
 
 def test_large_documents_leave_with_their_memory(server: Client) -> None:
-    """Text and line index of each are some 3 MiB, its tree is more. A process that keeps them grows by 42 and more."""
+    """Text and line index of each are some 3 MiB, its tree is more. A process that keeps them grows by 33 and more."""
 
     def visit() -> int:
         server.open(URI, "line = 'some text'\n" * 50_000)
@@ -88,6 +88,7 @@ def test_large_documents_leave_with_their_memory(server: Client) -> None:
         return resident(server)
 
     before = max(visit() for _ in range(6))
-    for _ in range(14):
+    for _ in range(10):
         visit()
-    assert resident(server) - before < 25 * MEBIBYTE
+    after = min(visit() for _ in range(4))  # the allocator takes its time, what is kept does not go
+    assert after - before < 25 * MEBIBYTE

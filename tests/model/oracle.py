@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.embedded.decoder import Decoder, Layer
+from model.embedded.linear import Linear
 from model.prompt import Prompt
 
 
@@ -37,8 +38,12 @@ def rotation(position: int, frequencies: Tensor) -> Tensor:
     return matrix
 
 
-def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def norm(x: Tensor, eps: float, weight: Tensor | float = 1.0) -> Tensor:
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+
+
+def bias(linear: Linear) -> Tensor | float:
+    return 0.0 if linear.bias is None else linear.bias
 
 
 class OracleCache:
@@ -59,7 +64,7 @@ class OracleCache:
                 self.records.append(replace(old[kept[i]], serial=int(prompt.serials[i])))
             else:
                 hidden = self._encode(int(prompt.ids[i]), int(prompt.serials[i]), i)
-        return self.decoder.logits(hidden)
+        return self.decoder.logits(hidden[None])[0]
 
     def _kept(self, prompt: Prompt) -> dict[int, int]:
         """Index in the prompt → index of the record that stays."""
@@ -87,17 +92,17 @@ class OracleCache:
         x = decoder._embedding[token]
         for index, layer in enumerate(decoder._layers):
             x = self._block(x, index, layer, position)
-        return norm(x, decoder._final_norm, config.rms_norm_eps)
+        return norm(x, config.rms_norm_eps)
 
     def _block(self, x: Tensor, index: int, layer: Layer, position: int) -> Tensor:
         config = self.decoder.config
         heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
-        normed = norm(x, layer.attention_norm, config.rms_norm_eps)
-        projected = (layer.qkv @ normed + (0 if layer.qkv_bias is None else layer.qkv_bias)).view(-1, size)
+        normed = norm(x, config.rms_norm_eps)
+        projected = (layer.qkv.weight @ normed + bias(layer.qkv)).view(-1, size)
         query, key, value = projected.split([heads, kv_heads, kv_heads])
         if layer.query_norm is not None and layer.key_norm is not None:
-            query = norm(query, layer.query_norm, config.rms_norm_eps)
-            key = norm(key, layer.key_norm, config.rms_norm_eps)
+            query = norm(query, config.rms_norm_eps, layer.query_norm)
+            key = norm(key, config.rms_norm_eps, layer.key_norm)
         self.records[-1].keys[index], self.records[-1].values[index] = key, value
         query = query @ self.rotations[position].T
         seen = [r.keys[index] @ self.rotations[i].T for i, r in enumerate(self.records)]
@@ -108,8 +113,8 @@ class OracleCache:
             weights = torch.softmax(scores, dim=0)
             attended.append(sum(w * r.values[index, group] for w, r in zip(weights, self.records, strict=True)))
         flat = torch.cat([torch.as_tensor(a) for a in attended])
-        x = x + layer.output @ flat + (0 if layer.output_bias is None else layer.output_bias)
-        normed = norm(x, layer.mlp_norm, config.rms_norm_eps)
-        gate, up = (layer.gate_up @ normed + (0 if layer.gate_up_bias is None else layer.gate_up_bias)).chunk(2)
-        down: Tensor = layer.down @ (torch.nn.functional.silu(gate) * up)
-        return x + down + (0 if layer.down_bias is None else layer.down_bias)
+        x = x + layer.output.weight @ flat + bias(layer.output)
+        normed = norm(x, config.rms_norm_eps)
+        gate, up = (layer.gate_up.weight @ normed + bias(layer.gate_up)).chunk(2)
+        down: Tensor = layer.down.weight @ (torch.nn.functional.silu(gate) * up)
+        return x + down + bias(layer.down)

@@ -18,7 +18,7 @@ from model.completer import Completer
 from model.embedded.checkpoint import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
-from model.embedded.kv_cache import KVCache
+from model.embedded.kv_cache import MAX_ZONES, KVCache
 from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
 from model.prompt import LEAD, MAX_LEAD, Layout, Prompt
 from model.reuse import plan_reuse
@@ -86,7 +86,7 @@ class Editor:
         self.engine._splice(cache, request)
         hidden = self.engine._encode_holes(cache, request, lambda: False)
         self.check_integrity()
-        return self.engine.decoder.logits(hidden[-1])
+        return self.engine.decoder.logits(hidden[-1:])[0]
 
     def check_integrity(self) -> None:
         self.engine.check_integrity()
@@ -109,11 +109,16 @@ def fresh_logits(editor: Editor) -> torch.Tensor:
     request = CompletionRequest("fresh", prompt, 4, reuse="off")
     cache = engine._open("fresh")
     engine._splice(cache, request)
-    return engine.decoder.logits(engine._encode_holes(cache, request, lambda: False)[-1])
+    return engine.decoder.logits(engine._encode_holes(cache, request, lambda: False)[-1:])[0]
 
 
 def frequencies_of(folder: Path, decoder: Decoder) -> torch.Tensor:
     return inverse_frequencies(decoder.config.head_dim, read_config(folder).rope_parameters)
+
+
+def by_slot(cache: KVCache, tensor: torch.Tensor) -> torch.Tensor:
+    """What the cache holds for its slots, in their order."""
+    return tensor[:, :, cache.rows[: cache.length]]
 
 
 def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
@@ -121,8 +126,8 @@ def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
     assert [int(i) for i in cache.ids[: cache.length]] == [r.token for r in oracle.records]
     keys = torch.stack([r.keys for r in oracle.records], dim=2)
     values = torch.stack([r.values for r in oracle.records], dim=2)
-    assert (cache.keys[:, :, : cache.length] - keys).abs().max() < TOLERANCE
-    assert (cache.values[:, :, : cache.length] - values).abs().max() < TOLERANCE
+    assert (by_slot(cache, cache.keys) - keys).abs().max() < TOLERANCE
+    assert (by_slot(cache, cache.values) - values).abs().max() < TOLERANCE
 
 
 @given(data=st.data())
@@ -180,7 +185,8 @@ def test_a_full_refresh_equals_a_fresh_prefill(llama: Path, data: st.DataObject)
     reference = new_editor(llama, "", decoder=editor.engine.decoder)
     reference.text, reference.caret = editor.text, editor.caret
     reference.encode("off")
-    assert (cache.keys[:, :, : cache.length] - reference.cache.keys[:, :, : cache.length]).abs().max() < TOLERANCE
+    fresh = by_slot(reference.cache, reference.cache.keys)
+    assert (by_slot(cache, cache.keys) - fresh).abs().max() < TOLERANCE
     assert (editor.encode("pie") - fresh_logits(editor)).abs().max() < TOLERANCE
 
 
@@ -211,8 +217,65 @@ def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtyp
     assert len(held) > 100
     assert np.array_equal(worn.ids, once.ids)
     assert np.array_equal(worn.serials, once.serials)
+    for cache in caches:
+        cache.settle()
+        cache.check_integrity()
     for mine, theirs in ((worn.turned, once.turned), (worn.keys, once.keys), (worn.values, once.values)):
-        assert torch.equal(mine[:, :, held], theirs[:, :, held])
+        assert torch.equal(mine[:, :, worn.rows[held]], theirs[:, :, once.rows[held]])
+
+
+def row_of_serial(cache: KVCache) -> dict[int, int]:
+    known = cache.serials >= 0
+    return dict(zip(cache.serials[known].tolist(), cache.rows[known].tolist(), strict=True))
+
+
+def test_an_edit_moves_no_key(editor: Editor) -> None:
+    """Whatever was edited, a token that stays keeps its row, and only a few turns of queries are owed."""
+    editor.encode()
+    chooser = random.Random(3)
+    for _ in range(30):
+        cache = editor.cache
+        rows = row_of_serial(cache)
+        turned, held = cache.turned.clone(), cache.held.clone()
+        start = chooser.randrange(40)
+        editor.apply(Edit(start, start + chooser.randrange(3), b"ab " * chooser.randrange(3)))
+        prompt = editor.prompt()
+        request = CompletionRequest("file", prompt, 4)
+        editor.engine._splice(cache, request)
+        kept = row_of_serial(cache)
+        assert len(kept.keys() & rows.keys()) > 100
+        assert all(rows[serial] == row for serial, row in kept.items() if serial in rows)
+        assert torch.equal(cache.held, held)
+        assert len(cache.zones(cache.reach(cache.length))) <= MAX_ZONES
+        if cache.lags.any():
+            assert torch.equal(cache.turned, turned)
+        editor.engine._encode_holes(cache, request, lambda: False)
+        editor.check_integrity()
+
+
+def test_typing_at_one_place_leaves_few_zones(editor: Editor) -> None:
+    """A hundred characters put in far above the caret: as many zones as one leaves."""
+    editor.encode()
+    counts = []
+    for typed in range(100):
+        editor.apply(Edit(5 + typed, 5 + typed, b"x" if typed % 4 else b" "))
+        editor.caret += 1
+        editor.encode()
+        counts.append(len(editor.cache.zones(editor.cache.reach(editor.cache.length))))
+    assert max(counts) <= 4
+
+
+def test_rows_that_a_deletion_left_are_not_read_for_ever(llama: Path) -> None:
+    editor = new_editor(llama, "\n".join(CORPUS * 9))
+    editor.caret = len(editor.text.data)
+    editor.encode()
+    full = editor.cache.length
+    editor.apply(Edit(50, len(editor.text.data) - 50, b""))
+    editor.caret = len(editor.text.data)
+    assert (editor.encode("exact") - fresh_logits(editor)).abs().max() < TOLERANCE
+    cache = editor.cache
+    assert cache.length < full // 4
+    assert cache.reach(cache.length) < full // 2
 
 
 def put_in(cache: KVCache, prompt: Prompt, place: int, count: int) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from model.embedded.checkpoint import load_decoder
-from model.embedded.decoder import Decoder, causal_mask
+from model.embedded.decoder import Decoder
 from model.embedded.kv_cache import KVCache
 from model.engine import ModelError
 from tests.model.tiny import SIZES, families, load_tiny, save_checkpoint
@@ -35,8 +36,7 @@ def new_cache(decoder: Decoder, capacity: int) -> KVCache:
 
 
 def run(decoder: Decoder, cache: KVCache, ids: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-    mask = causal_mask(slots, int(slots.max()) + 1)
-    return decoder.logits(decoder.forward(ids, slots, slots, cache, mask))
+    return decoder.logits(decoder.forward(ids.numpy(), slots.numpy(), cache))
 
 
 def reference_logits(reference: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,9 @@ def test_batch_of_masks(pair: tuple[Any, Decoder]) -> None:
         mask[node, [50 + step for step in path]] = True
         paths.append(path)
     positions = torch.tensor([49 + len(path) for path in paths])
-    ours = decoder.logits(decoder.forward(draft, torch.arange(50, 56), positions, cache, mask))
+    ours = decoder.logits(
+        decoder.forward(draft.numpy(), np.arange(50, 56), cache, positions=positions.numpy(), mask=mask)
+    )
     for node, path in enumerate(paths):
         expected = reference_logits(reference, torch.cat((prompt, draft[path])))[-1]
         assert (ours[node] - expected).abs().max() < TOLERANCE
@@ -108,7 +110,7 @@ def test_random_masks_match_transformers_own_mask(pair: tuple[Any, Decoder]) -> 
         mask = (torch.rand(40, 40, generator=generator) < 0.6) & torch.ones(40, 40, dtype=torch.bool).tril()
         mask |= torch.eye(40, dtype=torch.bool)
         slots = torch.arange(40)
-        ours = decoder.logits(decoder.forward(ids, slots, slots, new_cache(decoder, 40), mask))
+        ours = decoder.logits(decoder.forward(ids.numpy(), slots.numpy(), new_cache(decoder, 40), mask=mask))
         bias = torch.zeros(1, 1, 40, 40).masked_fill(~mask, torch.finfo(torch.float32).min)
         with torch.inference_mode():
             expected = reference(ids[None], attention_mask=bias, position_ids=slots[None]).logits[0]

@@ -75,7 +75,7 @@ class Embedded:
         self.engine._splice(cache, request)
         hidden = self.engine._encode_holes(cache, request, never_cancelled)
         cache.truncate(len(prompt))
-        return torch.log_softmax(self.engine.decoder.logits(hidden[-1]).float(), dim=-1)
+        return torch.log_softmax(self.engine.decoder.logits(hidden[-1:])[0].float(), dim=-1)
 
 
 @dataclass

@@ -1,0 +1,62 @@
+"""A linear layer in the forms that its number of tokens asks for.
+
+One token reads every weight once and multiplies little, so the time is that of reading memory: the weights stand as
+8-bit integers, one scale a row, half of bfloat16's bytes. More tokens share the reading: the weights stand in the
+layout that oneDNN multiplies, made once when the model is loaded, or it would make it in every call.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
+_PACKED_PRODUCT = torch.ops.mkldnn._linear_pointwise.default
+
+
+class Linear:
+    """`x @ weight.T + bias` for x of [tokens, in]; weight [out, in], bias [out]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, int8: bool = False) -> None:
+        self.shape = weight.shape
+        self.bias = bias
+        self._packed = _packed(weight)
+        self._plain = weight if self._packed is None else None
+        self._int8 = _quantized(weight) if int8 else None
+
+    @property
+    def weight(self) -> Tensor:
+        if self._plain is not None:
+            return self._plain
+        assert self._packed is not None
+        return self._packed.to_dense()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._int8 is not None and x.shape[0] == 1:
+            product: Tensor = _INT8_PRODUCT(x, *self._int8)
+            return product if self.bias is None else product + self.bias
+        if self._packed is None:
+            return F.linear(x, self.weight, self.bias)
+        found: Tensor = _PACKED_PRODUCT(x, self._packed, self.bias, "none", [], "")
+        return found
+
+
+def _packed(weight: Tensor) -> Tensor | None:
+    """The weight in oneDNN's layout; None where torch was built without it."""
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not available:
+        return None
+    try:
+        with torch.inference_mode(False):
+            packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    except RuntimeError:  # a type that this processor's oneDNN does not multiply
+        return None
+    return packed
+
+
+def _quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """[out, in] int8 and [out] scales in the weight's type, the largest value of a row becoming 127."""
+    scales = (weight.abs().amax(dim=1).float() / 127).clamp(min=1e-12).to(weight.dtype)
+    rounded = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127)
+    return rounded.to(torch.int8), scales
