@@ -20,7 +20,7 @@ from model.snapshot import Snapshot
 if TYPE_CHECKING:
     from model.factory import CompleterLike
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
+_PACKAGES = ("torch", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
 _PROBE = "def add(first, second):\n    return "
 
 

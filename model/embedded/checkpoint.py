@@ -1,4 +1,4 @@
-"""Reads a Hugging Face checkpoint folder: configuration by transformers, weights from safetensors only."""
+"""Reads a Hugging Face checkpoint folder: the configuration, and weights from safetensors only."""
 
 from __future__ import annotations
 
@@ -6,48 +6,17 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from model.embedded.config import read_config
 from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from, normed
 from model.embedded.linear import Linear
 from model.engine import ModelError
 from model.rope import RotaryTable, inverse_frequencies
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""The `model_type`s whose forward pass `model.embedded.decoder` is."""
-
 Progress = Callable[[str, int], None]
-
-
-def read_config(folder: Path) -> Any:
-    """The folder's transformers configuration; raises `ModelError` when it is not one this engine runs."""
-    if not folder.is_dir():
-        raise ModelError(f"There is no model folder {folder}; set `model` to a Hugging Face checkpoint folder.")
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json; set `model` to a Hugging Face checkpoint folder.")
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds, all of them about the file
-        raise ModelError(f"{folder / 'config.json'} cannot be read ({_first_line(error)}).") from error
-    if config.model_type not in FAMILIES:
-        raise ModelError(
-            f"The embedded engine runs {', '.join(FAMILIES)} models, and {folder} holds a '{config.model_type}' one."
-        )
-    sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelError(f"{folder / 'config.json'} has sizes below 1; download the model again.")
-    if getattr(config, "quantization_config", None) is not None:
-        raise ModelError(
-            f"{folder} holds quantized weights, which the embedded engine cannot run; use the original model."
-        )
-    if getattr(config, "hidden_act", "silu") != "silu":
-        raise ModelError(f"The embedded engine knows the silu activation only, and this model has {config.hidden_act}.")
-    return config
 
 
 def load_decoder(
@@ -55,9 +24,9 @@ def load_decoder(
 ) -> Decoder:
     """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
     config = read_config(folder)
-    sizes = decoder_config(config, dtype, max_context)
+    sizes = config.decoder_config(dtype, max_context)
     try:
-        frequencies = inverse_frequencies(sizes.head_dim, config.rope_parameters)
+        frequencies = inverse_frequencies(sizes.head_dim, config.rope)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The rotary positions in {folder / 'config.json'} make no sense ({error}).") from error
     with ExitStack() as stack:
@@ -75,22 +44,6 @@ def load_decoder(
             raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
     rotary = RotaryTable(frequencies, sizes.max_positions)
     return Decoder(sizes, rotary, embedding, layers, Linear(normed(head, norm), int8=int8))
-
-
-def decoder_config(config: Any, dtype: torch.dtype, max_context: int | None) -> DecoderConfig:
-    """Our sizes from a transformers configuration."""
-    heads = config.num_attention_heads
-    limits = [config.max_position_embeddings, max_context, _sliding_window(config)]
-    return DecoderConfig(
-        num_layers=config.num_hidden_layers,
-        hidden_size=config.hidden_size,
-        num_heads=heads,
-        num_kv_heads=config.num_key_value_heads or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        rms_norm_eps=config.rms_norm_eps,
-        max_positions=min(limit for limit in limits if limit),
-        dtype=dtype,
-    )
 
 
 def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:
@@ -112,14 +65,6 @@ def best_dtype(name: str) -> torch.dtype:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return torch.bfloat16 if native else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-
-def _sliding_window(config: Any) -> int | None:
-    """The window of sliding attention, if any layer slides: inside it all attention is full attention."""
-    window: int | None = getattr(config, "sliding_window", None)
-    layer_types = getattr(config, "layer_types", None)
-    slides = "sliding_attention" in layer_types if layer_types else window is not None
-    return window if slides else None
 
 
 def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callable[[str], Tensor | None]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
 from model.completer import Completer
-from model.embedded.checkpoint import read_config
+from model.embedded.config import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import MAX_ZONES, KVCache
@@ -113,7 +113,7 @@ def fresh_logits(editor: Editor) -> torch.Tensor:
 
 
 def frequencies_of(folder: Path, decoder: Decoder) -> torch.Tensor:
-    return inverse_frequencies(decoder.config.head_dim, read_config(folder).rope_parameters)
+    return inverse_frequencies(decoder.config.head_dim, read_config(folder).rope)
 
 
 def by_slot(cache: KVCache, tensor: torch.Tensor) -> torch.Tensor:
