@@ -27,3 +27,14 @@ def trials(measured: Sequence[float | None]) -> dict[str, Any]:
         "typed_along": measured.count(-1),
         "milliseconds": spread(times),
     }
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:
+    """The 50th, 95th and 99th of a hundred, and how many there were."""
+    ordered = sorted(milliseconds)
+    return {
+        "count": len(ordered),
+        **{
+            f"p{share}": round(ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 1) for share in (50, 95, 99)
+        },
+    }

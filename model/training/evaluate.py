@@ -65,6 +65,9 @@ class Score:
         truth = caret.truth
         self.carets += 1
         self.exact += written.rstrip() == truth
+        self.add_similarity(written, truth)
+
+    def add_similarity(self, written: str, truth: str) -> None:
         self.similarity += 100 * difflib.SequenceMatcher(None, written.rstrip(), truth, autojunk=False).ratio()
 
     def add_probability(self, caret: Caret, logprobs: Sequence[float]) -> None:

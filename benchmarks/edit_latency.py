@@ -1,0 +1,260 @@
+"""What an edit costs: from the edit to the first token and to a suggestion, against what else could answer.
+
+    python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,transformers,llama.cpp]
+
+A real file of so many tokens, the caret at its end. The file is edited at 2 %, at 50 % or just above the caret: a
+character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps to
+the middle; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
+asked for the one behind it, several edits in a row. Tokenising is in keyturn's figures and not in the others'.
+
+Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
+Peers that compute everything anew are measured once a size, since it does not matter to them what was edited. Results
+go to benchmarks/results/edit_latency.json, with `--plot` (needs matplotlib) a picture to docs/edit-latency.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ast_tools.text import Edit, Text
+from benchmarks.gguf_file import write_gguf
+from benchmarks.peers import CACHE_REUSE, Keyturn, LlamaCpp, Peer, Transformers
+from benchmarks.random_model import save_random
+from benchmarks.spread import spread
+from model.completer import Completer
+from model.factory import EngineSettings, load_embedded
+from model.machine import machine
+from model.prompt import Prompt
+from model.snapshot import Snapshot
+
+SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
+PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
+LINE_TOKENS = 16
+"""Tokens of a suggested line. Random weights never end one."""
+REPEATS = 7
+MAX_SLOW_TOKENS = 16_000
+"""Peers that compute everything anew are not asked for more: a minute for each answer."""
+RESULT = Path(__file__).with_name("results") / "edit_latency.json"
+PLOT = Path(__file__).parents[1] / "docs" / "edit-latency.png"
+
+
+@dataclass
+class Document:
+    """A file being edited, and the prompts it gives."""
+
+    completer: Completer
+    text: Text
+    caret: int
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def data(self) -> bytes:
+        return self.text.data
+
+    def apply(self, edit: Edit) -> None:
+        self.text = self.text.apply(edit)
+        if edit.start <= self.caret:
+            self.caret += len(edit.new) - (edit.end - edit.start)
+        self.edits = (*self.edits, edit)
+
+    def prompt(self) -> tuple[Prompt, float]:
+        """The prompt, and the milliseconds that it took to bring the tokens to the text."""
+        snapshot = Snapshot("file", self.text, len(self.edits), self.edits)
+        started = time.perf_counter()
+        prompt = self.completer.prompt(snapshot, self.caret, LINE_TOKENS)
+        return prompt, (time.perf_counter() - started) * 1000
+
+    def line_at(self, share: float) -> tuple[int, int]:
+        """Start and end of a line at a share of the text in front of the caret, at 1 the second above the caret."""
+        at = int(len(self.data) * share) if share < 1 else self._lines_above(2)
+        start = self.data.rfind(b"\n", 0, max(0, at)) + 1
+        return start, self.data.index(b"\n", start)
+
+    def _lines_above(self, count: int) -> int:
+        at = self.caret
+        for _ in range(count):
+            at = self.data.rfind(b"\n", 0, at)
+        return at
+
+
+def character(document: Document, share: float) -> None:
+    end = document.line_at(share)[1]
+    document.apply(Edit(end, end, b"x"))
+
+
+def line_in(document: Document, share: float) -> None:
+    start, _ = document.line_at(share)
+    document.apply(Edit(start, start, b"    value = compute(first, second)\n"))
+
+
+def line_out(document: Document, share: float) -> None:
+    start, end = document.line_at(share)
+    document.apply(Edit(start, end + 1, b""))
+
+
+def line_anew(document: Document, share: float) -> None:
+    start, end = document.line_at(share)
+    document.apply(Edit(start, end, b"    total = %d" % len(document.edits)))
+
+
+def rename(document: Document, share: float) -> None:
+    """Another name at twenty places all over the file, the first one at the share."""
+    first = int(len(document.data) * min(share, 0.9))
+    step = (document.caret - first) // 21
+    for i in range(20, 0, -1):
+        at = document.data.rfind(b" ", 0, first + i * step) + 1
+        end = at
+        while document.data[end : end + 1].isalnum():
+            end += 1
+        document.apply(Edit(at, end, b"name%d" % len(document.edits)))
+
+
+def jump(document: Document, share: float) -> None:
+    """The caret goes to the middle, and back next time."""
+    middle = document.line_at(0.5)[1]
+    document.caret = middle if document.caret != middle else len(document.data)
+
+
+def append(document: Document, share: float) -> None:
+    document.apply(Edit(document.caret, document.caret, b"x"))
+
+
+EDITS: dict[str, Callable[[Document, float], None]] = {
+    "append": append,
+    "character in": character,
+    "line in": line_in,
+    "line out": line_out,
+    "line anew": line_anew,
+    "rename in 20 places": rename,
+    "caret jump": jump,
+}
+ANYWHERE = ("append", "caret jump")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--peers", default="keyturn,transformers,llama.cpp")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--plot", action="store_true", help="draw the recorded result only")
+    args = parser.parse_args()
+    if args.plot:
+        plot(json.loads(args.output.read_text(encoding="utf-8")), PLOT)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        model = args.model or save_random("38M", Path(folder))
+        found = measure(model, [int(size) for size in args.sizes.split(",")], args.peers, args.repeats, Path(folder))
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Path) -> dict[str, Any]:
+    """All figures, milliseconds."""
+    rows = []
+    for size in sizes:
+        completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
+        for peer in the_peers(model, completer, size, peers, folder):
+            anew = peer.name in ("keyturn off", "transformers")
+            for edit, place in cases(anew):
+                row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
+                row |= trial(completer, peer, size, edit, PLACES.get(place, 0), 2 if anew else repeats)
+                rows.append(row)
+                sys.stderr.write(f"{row}\n")
+    return {"model": model.name, "line_tokens": LINE_TOKENS, "rows": rows, "machine": machine()}
+
+
+def cases(anew: bool) -> Iterator[tuple[str, str]]:
+    """(edit, place) to measure; only one for a peer that computes everything anew."""
+    if anew:
+        yield "line in", "2 %"
+        return
+    for edit in EDITS:
+        for place in ("",) if edit in ANYWHERE else PLACES:
+            yield edit, place
+
+
+def the_peers(model: Path, completer: Completer, size: int, wanted: str, folder: Path) -> Iterator[Peer]:
+    """One after the other, so that only one holds memory and threads."""
+    import torch
+
+    from model.embedded.engine import EmbeddedEngine
+
+    assert isinstance(completer.engine, EmbeddedEngine)
+    if "keyturn" in wanted:
+        yield Keyturn(completer.engine, "pie")
+        yield Keyturn(completer.engine, "exact")
+        if size <= MAX_SLOW_TOKENS:
+            yield Keyturn(completer.engine, "off")
+    if "transformers" in wanted:
+        yield Transformers(model, keeps_prefix=True)
+        if size <= MAX_SLOW_TOKENS:
+            yield Transformers(model, keeps_prefix=False)
+    if "llama.cpp" in wanted:
+        for kind in ("BF16", "Q8_0"):
+            file = folder / f"{model.name}-{kind}.gguf"
+            if not file.is_file():
+                write_gguf(model, file, kind)
+            for reuse in (0, CACHE_REUSE):
+                yield LlamaCpp(file, context=size + 1024, threads=torch.get_num_threads(), cache_reuse=reuse)
+
+
+def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, repeats: int) -> dict[str, Any]:
+    """One peer, one kind of edit, several in a row."""
+    completer.forget("file")
+    text = Text(source(completer, size))
+    document = Document(completer, text, len(text.data))
+    peer.answer(document.prompt()[0], 1)
+    firsts, lines = [], []
+    for _ in range(repeats):
+        EDITS[edit](document, share)
+        prompt, tokenising = document.prompt()
+        own = tokenising if isinstance(peer, Keyturn) else 0.0
+        first, line = peer.answer(prompt, LINE_TOKENS)
+        firsts.append(own + first)
+        lines.append(own + line)
+    return {"first_token_ms": spread(firsts), "line_ms": spread(lines), "prompt_tokens": len(prompt)}
+
+
+def source(completer: Completer, size: int) -> bytes:
+    """Modules of the standard library, cut at a line's end to about `size` tokens."""
+    data = b""
+    for name in ("argparse.py", "typing.py", "tarfile.py", "turtle.py", "inspect.py", "doctest.py"):
+        data += (Path(sysconfig.get_path("stdlib")) / name).read_bytes()
+        tokens = completer.tokenizer.encode(data)
+        if len(tokens.ids) > size:
+            break
+    kept = b"".join(completer.tokenizer.token_bytes(int(token)) for token in tokens.ids[:size])
+    return kept[: kept.rindex(b"\n") + 1] + b"    result = "
+
+
+def plot(found: dict[str, Any], target: Path) -> None:
+    """First token after a line put in at 2 %, by size; both axes logarithmic."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]
+        axes.loglog(*zip(*points, strict=True), marker="o", label=peer, linewidth=3 if peer == "keyturn pie" else 1)
+    axes.set_xlabel("tokens of the file")
+    axes.set_ylabel("milliseconds to the first token")
+    axes.set_title("A line is put in at the top of the file")
+    axes.grid(visible=True, which="both", alpha=0.2)
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(target, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

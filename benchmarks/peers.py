@@ -1,0 +1,129 @@
+"""What else could answer an edit, on the same weights: each told the prompt's token ids, each with its own cache.
+
+A peer is warm when it has answered the prompt before the edit. `llama_cpp` and `gguf` are installed by
+`pip install '.[peers]'`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from model.embedded.engine import EmbeddedEngine
+from model.engine import CompletionRequest, ReuseMode
+from model.prompt import Prompt
+
+CACHE_REUSE = 64
+"""Tokens that llama.cpp's `--cache-reuse` takes at least; of 16, 64 and 256 the value its documentation suggests."""
+
+
+class Peer(Protocol):
+    """One way to answer; `answer` brings it to a prompt and generates."""
+
+    name: str
+
+    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+        """(milliseconds to the first token, to `num_tokens` tokens), greedy."""
+
+
+class Keyturn:
+    """The embedded engine."""
+
+    def __init__(self, engine: EmbeddedEngine, reuse: ReuseMode) -> None:
+        self.name = f"keyturn {reuse}"
+        self._engine, self._reuse = engine, reuse
+
+    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+        found = self._engine.complete(CompletionRequest(self.name, prompt, num_tokens, reuse=self._reuse))
+        return found.timings_ms.first_token, found.timings_ms.total
+
+
+class Transformers:
+    """`transformers` in eager torch: everything anew, or with its cache cut to what the prompts have in common."""
+
+    def __init__(self, folder: Path, *, keeps_prefix: bool) -> None:
+        from transformers import AutoModelForCausalLM, DynamicCache
+
+        self.name = "transformers, prefix cache" if keeps_prefix else "transformers"
+        self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16).eval()
+        self._new_cache: Callable[[], Any] = DynamicCache
+        self._keeps_prefix = keeps_prefix
+        self._held = np.zeros(0, dtype=np.int64)
+        self._cache: Any = None
+
+    @torch.inference_mode()
+    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+        started = time.perf_counter()
+        ids = prompt.ids.astype(np.int64)
+        kept = _common(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
+        if kept:
+            self._cache.crop(kept)
+        else:
+            self._cache = self._new_cache()
+        new, first = torch.from_numpy(ids[kept:])[None], 0.0
+        for step in range(num_tokens):
+            scores = self._model(new, past_key_values=self._cache, use_cache=True, logits_to_keep=1).logits
+            new = scores[:, -1].argmax(-1, keepdim=True)
+            if step == 0:
+                first = (time.perf_counter() - started) * 1000
+        self._held = ids
+        return first, (time.perf_counter() - started) * 1000
+
+
+class LlamaCpp:
+    """llama.cpp through its Python binding. With `cache_reuse` it follows its server's rule: behind the common prefix,
+    runs of at least so many cached tokens that the prompt has next are shifted to where they stand now.
+    """
+
+    def __init__(self, file: Path, *, context: int, threads: int, cache_reuse: int = 0) -> None:
+        import llama_cpp
+
+        kind = file.stem.rsplit("-", 1)[-1]
+        self.name = f"llama.cpp {kind}" + (f", cache-reuse {cache_reuse}" if cache_reuse else "")
+        self._lib: Any = llama_cpp
+        self._model: Any = llama_cpp.Llama(
+            str(file), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
+        )
+        self._memory: Any = llama_cpp.llama_get_memory(self._model.ctx)
+        self._cache_reuse = cache_reuse
+        self._held: list[int] = []
+
+    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+        started, ids = time.perf_counter(), prompt.ids.tolist()
+        kept = min(self._kept(ids), len(ids) - 1)
+        self._model.n_tokens = kept  # `eval` forgets what is cached behind that
+        self._model.eval(ids[kept:])
+        token, first = self._best(), (time.perf_counter() - started) * 1000
+        for _ in range(num_tokens - 1):
+            self._model.eval([token])
+            token = self._best()
+        self._held = ids
+        return first, (time.perf_counter() - started) * 1000
+
+    def _kept(self, ids: list[int]) -> int:
+        """Tokens in front that need not be computed, once what can be shifted has been."""
+        held, wanted = np.array(self._held), np.array(ids)
+        place = kept = _common(held, wanted)
+        while self._cache_reuse and place < len(held) and kept < len(wanted):
+            if self._held[place] != ids[kept] or (length := _common(held[place:], wanted[kept:])) < self._cache_reuse:
+                place += 1
+                continue
+            self._lib.llama_memory_seq_rm(self._memory, 0, kept, place)
+            self._lib.llama_memory_seq_add(self._memory, 0, place, place + length, kept - place)
+            place, kept = place + length, kept + length
+        return kept
+
+    def _best(self) -> int:
+        scores = self._lib.llama_get_logits_ith(self._model.ctx, -1)
+        return int(np.ctypeslib.as_array(scores, shape=(self._model.n_vocab(),)).argmax())
+
+
+def _common(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
+    limit = min(len(a), len(b))
+    differing = np.flatnonzero(a[:limit] != b[:limit])
+    return int(differing[0]) if len(differing) else limit

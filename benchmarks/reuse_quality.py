@@ -1,0 +1,357 @@
+"""What keeping the cache through an edit does to the answers: three tasks of He et al., arXiv 2407.03157, and more.
+
+    python benchmarks/reuse_quality.py --work FOLDER [--java FOLDER] [--javascript FOLDER] [--cases N]
+
+Each case is a line of a file that the model has never seen, to be written with the rest of the file around it, after an
+edit above it: lines were put in (insertion), taken out (deletion), changed in four places (edits), or a name that the
+line uses was changed everywhere above (rename). The text after the edit is the real file, the text before it is made
+up, so the real line is the right answer whatever the cache has seen. The cache is filled before the edit and then used:
+
+    full        everything is computed again
+    pie         keys are turned, nothing but the edit is computed
+    unturned    keys are left where they stood (the paper's Conflict Fast Encoding)
+    25 %, 50 %  pie, once so much of what is stale was refreshed in idle time
+
+Then the same after sessions of 1, 10 and 100 edits without a refresh, each followed by a request. Exact match and edit
+similarity of the line, greedy; and the divergence of the next token's distribution from that of full computation,
+in nats. Results go to benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder;
+Java and JavaScript are any folders of sources (docs/benchmarks.md says which ones were taken).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ast_tools.text import Edit, Text
+from model.completer import Completer
+from model.embedded.engine import EmbeddedEngine
+from model.embedded.kv_cache import KVCache
+from model.engine import CompletionRequest, ReuseMode, TokenCounts
+from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
+from model.machine import machine
+from model.prompt import Prompt
+from model.snapshot import Snapshot
+from model.training.corpus import CorpusFile, held_out_files
+from model.training.evaluate import MAX_TOKENS, Score, end_of_line
+
+SEED = 6
+CONTEXT = 2048
+REACH = 100
+"""Lines above the caret in which edits are made."""
+SESSIONS = (1, 10, 100)
+SHARES = {"pie, 25 % refreshed": 0.25, "pie, 50 % refreshed": 0.5}
+COMMENTS = ("#", "//", "/*", "*", '"""', "'''")
+RESULT = Path(__file__).with_name("results") / "reuse_quality.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file to be written; the caret is behind its indentation."""
+
+    file: CorpusFile
+    data: bytes
+    offset: int
+    line_end: int
+
+    @property
+    def truth(self) -> str:
+        return self.data[self.offset : self.line_end].decode().rstrip()
+
+
+@dataclass(frozen=True)
+class Change:
+    """Bytes of the real file, and what stood there before."""
+
+    start: int
+    end: int
+    before: bytes
+
+
+@dataclass
+class Tally:
+    """Figures of one way to answer."""
+
+    score: Score = field(default_factory=Score)
+    divergences: list[float] = field(default_factory=list)
+    agreements: int = 0
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            **self.score.summary(),
+            "divergence": round(statistics.fmean(self.divergences), 5),
+            "same_line_as_full": round(100 * self.agreements / self.score.carets, 2),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--java", type=Path)
+    parser.add_argument("--javascript", type=Path)
+    parser.add_argument("--cases", type=int, default=600, help="of Python for each task; a third as many of the others")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    files = {"Python": held_out_files(args.work / "held_out")}
+    for name, folder, suffix in (("Java", args.java, "java"), ("JavaScript", args.javascript, "js")):
+        if folder:
+            files[name] = sources(folder, suffix)
+    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=CONTEXT))
+    found: dict[str, Any] = {"model": completer.model_name, "context_tokens": CONTEXT, "machine": machine()}
+    for name, texts in files.items():
+        found[name] = measure(completer, texts, args.cases if name == "Python" else args.cases // 3)
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def sources(folder: Path, suffix: str) -> list[CorpusFile]:
+    """A folder's files of one kind, of a size that people write."""
+    found = []
+    for path in sorted(folder.rglob(f"*.{suffix}")):
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        if 2_000 < len(text) < 200_000 and max(map(len, text.splitlines())) < 400:
+            found.append(CorpusFile(path.parent.name, str(path.relative_to(folder)), text))
+    return found
+
+
+def measure(completer: Completer, files: Sequence[CorpusFile], cases: int) -> dict[str, Any]:
+    """Tables of one language: task → way to answer → figures."""
+    tables: dict[str, Any] = {}
+    for task, draw in TASKS.items():
+        tables[task] = one_table(completer, draw_cases(files, cases, draw), task)
+    for length in SESSIONS:
+        task = f"{length} edits" if length > 1 else "1 edit"
+        drawn = draw_cases(files, max(1, cases // 3), partial(several, places=length))
+        tables[f"session of {task}"] = one_table(completer, drawn, task, every_step=True)
+    return tables
+
+
+Draw = Callable[[Line, random.Random], "list[Change] | None"]
+
+
+def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[tuple[Line, list[Change]]]:
+    """`count` lines with a past, the same ones for the same files and task."""
+    rng, found = random.Random(SEED), 0
+    weights = [len(file.text) for file in files]
+    for _ in range(1000 * count):
+        line = a_line(rng.choices(files, weights)[0], rng)
+        past = draw(line, rng) if line else None
+        if line and past:
+            found += 1
+            yield line, past
+        if found == count:
+            return
+    raise SystemExit(f"Only {found} cases were found; take more files or ask for fewer.")
+
+
+def a_line(file: CorpusFile, rng: random.Random) -> Line | None:
+    """A line of code with something above it."""
+    data = file.text.encode()
+    at = rng.randrange(len(data))
+    start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+    line = data[start : end if end >= 0 else len(data)]
+    code = line.strip().decode(errors="ignore")
+    if end < 0 or not 5 <= len(code) <= 120 or code.startswith(COMMENTS) or data.count(b"\n", 0, start) < 20:
+        return None
+    return Line(file, data, start + len(line) - len(line.lstrip()), end)
+
+
+def one_table(
+    completer: Completer, cases: Iterator[tuple[Line, list[Change]]], task: str, *, every_step: bool = False
+) -> dict[str, Any]:
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    for number, (line, past) in enumerate(cases):
+        answers = Answers(completer, line, past, every_step)
+        for name in answers.ways:
+            written, divergence = answers.answer(name)
+            tally = tallies[name]
+            tally.score.carets += 1
+            tally.score.exact += written.split() == line.truth.split()
+            tally.score.add_similarity(written, line.truth)
+            tally.divergences.append(divergence)
+            tally.agreements += written == answers.full_line
+        answers.close()
+        if number % 50 == 0:
+            sys.stderr.write(f"{task}: {number}\n")
+    return {name: tally.summary() for name, tally in tallies.items()}
+
+
+class Answers:
+    """One case, answered in every way from the same past."""
+
+    ways = ("full", "pie", "unturned", *SHARES)
+
+    def __init__(self, completer: Completer, line: Line, past: list[Change], every_step: bool) -> None:
+        import torch
+
+        assert isinstance(completer.engine, EmbeddedEngine)
+        self._completer, self._engine = completer, completer.engine
+        rest = line.line_end - line.offset
+        before, edits = before_edits(line.data, past)
+        caret = line.offset + len(before) - len(line.data)
+        texts = [Text(before[:caret] + before[caret + rest :])]
+        for edit in edits:
+            texts.append(texts[-1].apply(edit))
+        self._stages = []
+        for revision, text in enumerate(texts):
+            # An edit above the caret moves it: all of them are.
+            at = caret + len(text.data) - len(texts[0].data)
+            snapshot = Snapshot("file", text, revision, tuple(edits[:revision]))
+            if every_step or revision in (0, len(edits)):
+                self._stages.append(completer.prompt(snapshot, at, MAX_TOKENS))
+        self._prompt: Prompt = self._stages[-1]
+        self._kept = self._after_past("pie")
+        self._moved = self._after_past("unturned")
+        self._full = torch.log_softmax(self._scores("full", "off"), dim=-1)
+        self.full_line = self._line("full", "exact")
+
+    def answer(self, way: str) -> tuple[str, float]:
+        """The line, and the divergence of the next token's distribution from that of full computation."""
+        import torch
+
+        if way == "full":
+            return self.full_line, 0.0
+        source = self._moved if way == "unturned" else self._kept
+        cache = self._engine._caches[way] = clone(source)
+        if way in SHARES:
+            self._splice(way, "pie")
+            self._engine._encode_holes(cache, self._request(way, "pie"), lambda: False)
+            stale = cache.num_stale
+            while cache.num_stale > stale * (1 - SHARES[way]):
+                self._engine.refresh(way)
+        scores = torch.log_softmax(self._scores(way, "pie", turned=way != "unturned"), dim=-1)
+        divergence = float((self._full.exp() * (self._full - scores)).sum())
+        return self._line(way, "pie"), max(0.0, divergence)
+
+    def close(self) -> None:
+        self._completer.forget("file")
+        for name in (*self.ways, "past"):
+            self._engine.forget(name)
+
+    def _after_past(self, way: str) -> KVCache:
+        """The cache as the requests before the last edit have left it."""
+        self._engine.forget("past")
+        for prompt in self._stages[:-1]:
+            request = CompletionRequest("past", prompt, MAX_TOKENS)
+            cache = self._engine._open("past")
+            self._engine._splice(cache, request)
+            if way == "unturned":
+                leave_unturned(cache)
+            self._engine._encode_holes(cache, request, lambda: False)
+        return clone(self._engine._caches["past"])
+
+    def _request(self, way: str, reuse: ReuseMode) -> CompletionRequest:
+        return CompletionRequest(way, self._prompt, MAX_TOKENS, reuse=reuse, stop=end_of_line)
+
+    def _splice(self, way: str, reuse: ReuseMode) -> TokenCounts:
+        return self._engine._splice(self._engine._open(way), self._request(way, reuse))
+
+    def _scores(self, way: str, reuse: ReuseMode, *, turned: bool = True) -> Any:
+        self._splice(way, reuse)
+        cache = self._engine._caches[way]
+        if not turned:
+            leave_unturned(cache)
+        hidden = self._engine._encode_holes(cache, self._request(way, reuse), lambda: False)
+        return self._engine.decoder.logits(hidden[-1:])[0]
+
+    def _line(self, way: str, reuse: ReuseMode) -> str:
+        return self._engine.complete(self._request(way, reuse)).text.rstrip()
+
+
+def clone(cache: KVCache) -> KVCache:
+    return copy.deepcopy(cache, {id(cache._rotary): cache._rotary})
+
+
+def leave_unturned(cache: KVCache) -> None:
+    """Take the keys for turned that are not."""
+    cache.lags[:] = 0
+
+
+def before_edits(data: bytes, past: Sequence[Change]) -> tuple[bytes, list[Edit]]:
+    """The text as it was, and the edits that made it today's, from its end to its start."""
+    text, edits = data, []
+    for change in sorted(past, key=lambda change: -change.start):
+        text = text[: change.start] + change.before + text[change.end :]
+    moved = 0
+    for change in sorted(past, key=lambda change: change.start):
+        start = change.start + moved
+        edits.append(Edit(start, start + len(change.before), data[change.start : change.end]))
+        moved += len(change.before) - (change.end - change.start)
+    return text, edits[::-1]
+
+
+def insertion(line: Line, rng: random.Random) -> list[Change] | None:
+    start, end = some_lines(line, rng, rng.randint(1, 8))
+    return [Change(start, end, b"")]
+
+
+def deletion(line: Line, rng: random.Random) -> list[Change] | None:
+    start, _ = some_lines(line, rng, 1)
+    return [Change(start, start, foreign(line, rng, rng.randint(1, 8)))]
+
+
+def several(line: Line, rng: random.Random, places: int = 4) -> list[Change] | None:
+    """At so many lines above the caret one was put in, one taken out, or the line written anew."""
+    above = line.data.count(b"\n", 0, line.offset)
+    if above < 2 * places:
+        return None
+    lines = line.data.splitlines(keepends=True)
+    found = []
+    for index in rng.sample(range(max(0, above - max(REACH, 2 * places)), above), places):
+        start = sum(map(len, lines[:index]))
+        old = rng.choice((b"", lines[index] + foreign(line, rng, 1), foreign(line, rng, 1)))
+        found.append(Change(start, start + len(lines[index]), old))
+    return found
+
+
+def rename(line: Line, rng: random.Random) -> list[Change] | None:
+    """A name that the line uses had another name wherever it stands above."""
+    names = [name for name in re.findall(rb"[A-Za-z_]\w{3,}", line.truth.encode()) if name not in _KEYWORDS]
+    rng.shuffle(names)
+    for name in names:
+        places = [match.start() for match in re.finditer(rb"\b%s\b" % re.escape(name), line.data[: line.offset])]
+        if 2 <= len(places) <= 30:
+            other = rng.choice((b"item", b"entry", b"config", b"source", b"amount")) + b"_" + name[::-1][:4]
+            return [Change(place, place + len(name), other) for place in places]
+    return None
+
+
+_KEYWORDS = frozenset(
+    b"self return import from class else elif None True False async await with yield raise pass while continue break "
+    b"except finally lambda assert this const function null true false public private static void final extends new "
+    b"throw typeof instanceof boolean undefined".split()
+)
+
+
+def some_lines(line: Line, rng: random.Random, count: int) -> tuple[int, int]:
+    """Start and end of `count` lines above the caret's, or of fewer."""
+    lines = line.data[: line.data.rfind(b"\n", 0, line.offset) + 1].splitlines(keepends=True)
+    first = rng.randint(max(0, len(lines) - REACH), len(lines) - 1)
+    start = sum(map(len, lines[:first]))
+    return start, start + sum(map(len, lines[first : first + count]))
+
+
+def foreign(line: Line, rng: random.Random, count: int) -> bytes:
+    """Lines from elsewhere in the file."""
+    lines = line.data.splitlines(keepends=True)
+    first = rng.randrange(max(1, len(lines) - count))
+    return b"".join(lines[first : first + count])
+
+
+TASKS: dict[str, Draw] = {"insertion": insertion, "deletion": deletion, "edits": several, "rename": rename}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""How fast tokens are read and written, on the same weights as llama.cpp: no reuse, nothing but arithmetic and memory.
+
+    python benchmarks/speed.py [--model FOLDER] [--contexts 512,2000,4000,8000] [--peers llama.cpp]
+
+    prefill   milliseconds to read so many tokens from nothing
+    step      milliseconds of one decoding step behind them, scores included, sampling not: a quarter of the steps were
+              faster, so that what else the machine did is not in it
+
+keyturn is measured as it runs by default, with 8-bit weights for single tokens, and with bfloat16 alone; llama.cpp in
+bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the weights are random, 38 million of
+them. Results go to benchmarks/results/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.gguf_file import write_gguf
+from benchmarks.random_model import save_random
+from model.embedded.engine import EmbeddedEngine
+from model.engine import CompletionRequest
+from model.factory import EngineSettings, load_embedded
+from model.machine import machine
+from model.prompt import Prompt
+
+CONTEXTS = (512, 2000, 4000, 8000)
+STEPS = 40
+RESULT = Path(__file__).with_name("results") / "speed.json"
+
+Times = tuple[float, list[float]]
+Measure = Callable[[np.ndarray[Any, Any]], Times]
+
+
+def keyturn(model: Path, dtype: Literal["auto", "bfloat16"], context: int) -> Measure:
+    engine = load_embedded(EngineSettings(model=str(model), dtype=dtype, context_tokens=context + 2 * STEPS)).engine
+    assert isinstance(engine, EmbeddedEngine)
+
+    def measure(ids: np.ndarray[Any, Any]) -> Times:
+        prompt = Prompt(ids.astype(np.int32), np.full(len(ids), -1, dtype=np.int64), len(ids))
+        read = engine.complete(CompletionRequest("file", prompt, STEPS, reuse="off")).timings_ms.encode
+        cache, decoder, times = engine._caches["file"], engine.decoder, []
+        for step in range(STEPS):
+            started = time.perf_counter()
+            decoder.logits(decoder.forward(ids[:1], np.array([len(ids) + step]), cache))
+            times.append((time.perf_counter() - started) * 1000)
+        return read, times
+
+    return measure
+
+
+def llama_cpp(file: Path, context: int) -> Measure:
+    import llama_cpp
+    import torch
+
+    threads = torch.get_num_threads()
+    model: Any = llama_cpp.Llama(
+        str(file), n_ctx=context + STEPS, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
+    )
+
+    def measure(ids: np.ndarray[Any, Any]) -> Times:
+        model.reset()
+        started = time.perf_counter()
+        model.eval(ids.tolist())
+        read, times = (time.perf_counter() - started) * 1000, []
+        for _ in range(STEPS):
+            started = time.perf_counter()
+            model.eval([int(ids[0])])
+            times.append((time.perf_counter() - started) * 1000)
+        return read, times
+
+    return measure
+
+
+def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tuple[str, Measure]]:
+    yield "keyturn", keyturn(model, "auto", context)
+    yield "keyturn, bfloat16 alone", keyturn(model, "bfloat16", context)
+    if "llama.cpp" in peers:
+        for kind in ("BF16", "Q8_0"):
+            file = folder / f"{model.name}-{kind}.gguf"
+            if not file.is_file():
+                write_gguf(model, file, kind)
+            yield f"llama.cpp {kind}", llama_cpp(file, context)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--contexts", default=",".join(map(str, CONTEXTS)))
+    parser.add_argument("--peers", default="llama.cpp")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    contexts = [int(context) for context in args.contexts.split(",")]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        model = args.model or save_random("38M", Path(folder))
+        for name, measure in engines(model, max(contexts), args.peers, Path(folder)):
+            for context in contexts:
+                read, steps = measure(np.random.default_rng(1).integers(10, 8000, context))
+                step = sorted(steps)[len(steps) // 4]
+                rows.append(
+                    {"engine": name, "tokens": context, "prefill_ms": round(read, 1), "step_ms": round(step, 2)}
+                )
+                sys.stderr.write(f"{row}\n")
+    found = {"model": model.name, "rows": rows, "machine": machine()}
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

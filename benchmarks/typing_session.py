@@ -1,0 +1,259 @@
+"""A session of 300 keystrokes, replayed through the language server in real time: what does a person wait for?
+
+    python benchmarks/typing_session.py [--model FOLDER] [--peers transformers,llama.cpp]
+
+A file of about 4,000 tokens from the standard library. Someone types in a function, mends a line further up, jumps to
+another function, pastes one, takes that back, gives a name another one in twenty places, and types on. After each
+keystroke the client asks for a suggestion, as editors do, and withdraws the question before it if that is still open.
+Pauses between keystrokes are drawn once, of 60 to 240 ms, longer where people stop to think, so the cache also
+refreshes itself in idle time.
+
+    latency     from the keystroke to the suggestion, of the questions that were not withdrawn
+    tokens      kept, turned, encoded, of all prompts
+    processor   seconds of the server, of all cores
+
+With `--peers` the same prompts go to other engines, and to keyturn's, one after the other, without pauses, each asked
+for eight tokens. Results go to benchmarks/results/typing_session.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from lsprotocol import types
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ast_tools.text import Edit, Text
+from benchmarks.edit_latency import source, the_peers
+from benchmarks.spread import percentiles
+from lsp.client import EditorClient
+from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
+from model.machine import machine
+from model.snapshot import Snapshot
+
+TOKENS = 4000
+KEYSTROKES = 300
+SEED = 8
+URI = "file:///session.py"
+RESULT = Path(__file__).with_name("results") / "typing_session.json"
+
+TYPED = (
+    "\n    for name, value in sorted(options.items()):\n        if value is not None:\n            "
+    "result.append((name, str(value)))\n    return dict(result)\n"
+)
+MENDED = "count = len(self._actions) + 1"
+ELSEWHERE = "\n        if not isinstance(text, str):\n            raise TypeError(text)"
+PASTED = '''
+def chunks(items, size):
+    """Yield successive parts of a list."""
+    for start in range(0, len(items), size):
+        yield items[start:start + size]
+
+'''
+LAST = (
+    "\n        self.lines = [line.rstrip() for line in text.splitlines() if line]\n        return self.join(self.lines)"
+)
+
+
+@dataclass
+class Keystroke:
+    """What changes, in order; where the caret is then; what it is called."""
+
+    kind: str
+    edits: list[Edit]
+    caret: int
+
+
+class Session:
+    """Keystrokes on a text, made up as they come."""
+
+    def __init__(self, text: Text) -> None:
+        self.text, self.caret = text, 0
+
+    def keystrokes(self) -> Iterator[Keystroke]:
+        yield self._jump("jump", self._line_end(0.6))
+        yield from self._type(TYPED)
+        yield self._jump("jump", self._line_end(0.4))
+        for _ in range(8):
+            yield self._edit("erase", [Edit(self.caret - 1, self.caret, b"")])
+        yield from self._type(MENDED)
+        yield self._jump("jump", self._line_end(0.85))
+        yield from self._type(ELSEWHERE)
+        place = self._line_end(0.3) + 1
+        yield self._edit("paste", [Edit(place, place, PASTED.encode())], place)
+        yield self._edit("undo", [Edit(place, place + len(PASTED), b"")], place)
+        yield self._edit("rename", self._rename(b"self", b"this", 20))
+        yield self._jump("jump", self._line_end(0.7))
+        yield from self._type(LAST)
+        while True:
+            yield self._edit("type", [Edit(self.caret, self.caret, b"\n")])
+            yield from self._type("        value = self.")
+
+    def _type(self, text: str) -> Iterator[Keystroke]:
+        for character in text.encode():
+            yield self._edit("type", [Edit(self.caret, self.caret, bytes((character,)))])
+
+    def _jump(self, kind: str, caret: int) -> Keystroke:
+        self.caret = caret
+        return Keystroke(kind, [], caret)
+
+    def _edit(self, kind: str, edits: list[Edit], caret: int | None = None) -> Keystroke:
+        at = self.caret if caret is None else caret
+        for edit in edits:
+            self.text = self.text.apply(edit)
+            if edit.end <= at:
+                at += len(edit.new) - (edit.end - edit.start)
+        self.caret = at
+        return Keystroke(kind, edits, at)
+
+    def _line_end(self, share: float) -> int:
+        return self.text.data.index(b"\n", int(len(self.text.data) * share))
+
+    def _rename(self, old: bytes, new: bytes, count: int) -> list[Edit]:
+        """Edits from the text's end to its start, so that none moves another."""
+        edits, at = [], len(self.text.data)
+        while len(edits) < count and (at := self.text.data.rfind(old, 0, at)) >= 0:
+            edits.append(Edit(at, at + len(old), new))
+        return edits
+
+
+@dataclass
+class Found:
+    """What the replay has seen."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    by_kind: dict[str, list[float]] = field(default_factory=dict)
+    withdrawn: int = 0
+    suggested: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+
+
+async def replay(model: Path, text: Text) -> dict[str, Any]:
+    """The session through the server, in real time."""
+    client, found, rng = EditorClient(), Found(), random.Random(SEED)
+    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    await client.open_session({"model": str(model)})
+    session = Session(text)
+    item = types.TextDocumentItem(URI, "python", 0, text.data.decode())
+    client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+    await ask(client, session.text, len(text.data) // 2)
+    process = psutil.Process(client.process_id)
+    busy = sum(process.cpu_times()[:2])
+    waiting: list[asyncio.Task[None]] = []
+    for number, keystroke in enumerate(session.keystrokes()):
+        if number == KEYSTROKES:
+            break
+        started = time.perf_counter()
+        if waiting and not waiting[-1].done():
+            waiting[-1].cancel()
+            found.withdrawn += 1
+        if keystroke.edits:
+            change(client, number + 1, text, keystroke.edits)
+        text = session.text
+        waiting.append(asyncio.create_task(one(client, text, keystroke, started, found)))
+        pause = rng.uniform(0.06, 0.24) + (rng.uniform(0.3, 1.0) if keystroke.kind != "type" else 0.0)
+        await asyncio.sleep(max(0.0, started + pause - time.perf_counter()))
+    await asyncio.gather(*waiting, return_exceptions=True)
+    seconds = sum(process.cpu_times()[:2]) - busy
+    await client.end_session()
+    return {
+        "keystrokes": KEYSTROKES,
+        "answered": len(found.milliseconds),
+        "withdrawn": found.withdrawn,
+        "suggested": found.suggested,
+        "latency_ms": percentiles(found.milliseconds),
+        "latency_ms_by_kind": {kind: percentiles(times) for kind, times in found.by_kind.items()},
+        "tokens": dict(found.tokens),
+        "processor_seconds": round(seconds, 1),
+    }
+
+
+async def one(client: EditorClient, text: Text, keystroke: Keystroke, started: float, found: Found) -> None:
+    """Ask after one keystroke and note what came."""
+    items = await ask(client, text, keystroke.caret)
+    elapsed = (time.perf_counter() - started) * 1000
+    found.milliseconds.append(elapsed)
+    found.by_kind.setdefault(keystroke.kind, []).append(elapsed)
+    found.suggested += bool(items)
+    stats = await client.protocol.send_request_async("keyturn/stats", {"uri": URI})
+    for name in ("prompt", "kept", "turned", "encoded", "generated"):
+        found.tokens[name] += getattr(stats.tokens, name) if stats.tokens else 0
+
+
+def change(client: EditorClient, version: int, text: Text, edits: list[Edit]) -> None:
+    content = []
+    for edit in edits:
+        start, end = position(text, edit.start), position(text, edit.end)
+        content.append(types.TextDocumentContentChangePartial(types.Range(start, end), edit.new.decode()))
+        text = text.apply(edit)
+    identifier = types.VersionedTextDocumentIdentifier(uri=URI, version=version)
+    client.text_document_did_change(types.DidChangeTextDocumentParams(identifier, content))
+
+
+async def ask(client: EditorClient, text: Text, caret: int) -> list[Any]:
+    found = await client.text_document_inline_completion_async(
+        types.InlineCompletionParams(
+            text_document=types.TextDocumentIdentifier(URI),
+            position=position(text, caret),
+            context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
+        )
+    )
+    return list(getattr(found, "items", found) or [])
+
+
+def position(text: Text, offset: int) -> types.Position:
+    """In bytes, as agreed with the server."""
+    start = text.data.rfind(b"\n", 0, offset) + 1
+    return types.Position(text.data.count(b"\n", 0, start), offset - start)
+
+
+def ask_peers(model: Path, text: Text, wanted: str, folder: Path) -> dict[str, Any]:
+    """The same prompts, one after the other; keyturn itself among them, to compare like with like."""
+    completer = load_embedded(EngineSettings(model=str(model)))
+    session, edits, prompts = Session(text), [], []
+    for number, keystroke in enumerate(session.keystrokes()):
+        if number == KEYSTROKES:
+            break
+        edits += keystroke.edits
+        snapshot = Snapshot("file", session.text, len(edits), tuple(edits))
+        prompts.append(completer.prompt(snapshot, keystroke.caret, 24))
+    found = {}
+    for peer in the_peers(model, completer, completer.max_context, f"keyturn,{wanted}", folder):
+        if peer.name in ("keyturn off", "transformers"):
+            continue
+        times = [peer.answer(prompt, 8)[1] for prompt in prompts]
+        found[peer.name] = percentiles(times[1:])
+        sys.stderr.write(f"{peer.name}: {found[peer.name]}\n")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--peers", default="", help="such as transformers,llama.cpp")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    text = Text(source(load_embedded(EngineSettings(model=str(args.model))), TOKENS))
+    found = asyncio.run(replay(args.model, text))
+    if args.peers:
+        with tempfile.TemporaryDirectory() as folder:
+            found["peers, 8 tokens each, ms"] = ask_peers(args.model, text, args.peers, Path(folder))
+    found["machine"] = machine()
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
