@@ -75,6 +75,21 @@ class Transformers:
         return first, (time.perf_counter() - started) * 1000
 
 
+def open_llama(file: Path, *, context: int, threads: int) -> Any:
+    """llama.cpp's model. Weights are not repacked for AMX: this build crashes when 8-bit weights are."""
+    from unittest.mock import patch
+
+    import llama_cpp
+    from llama_cpp import llama_cpp as library
+
+    parameters = library.llama_model_default_params()
+    parameters.use_extra_bufts = False
+    with patch.object(library, "llama_model_default_params", lambda: parameters):
+        return llama_cpp.Llama(
+            str(file), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
+        )
+
+
 class LlamaCpp:
     """llama.cpp through its Python binding. With `cache_reuse` it follows its server's rule: behind the common prefix,
     runs of at least so many cached tokens that the prompt has next are shifted to where they stand now.
@@ -86,9 +101,7 @@ class LlamaCpp:
         kind = file.stem.rsplit("-", 1)[-1]
         self.name = f"llama.cpp {kind}" + (f", cache-reuse {cache_reuse}" if cache_reuse else "")
         self._lib: Any = llama_cpp
-        self._model: Any = llama_cpp.Llama(
-            str(file), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
+        self._model = open_llama(file, context=context, threads=threads)
         self._memory: Any = llama_cpp.llama_get_memory(self._model.ctx)
         self._cache_reuse = cache_reuse
         self._held: list[int] = []

@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.gguf_file import write_gguf
+from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest
@@ -59,13 +60,9 @@ def keyturn(model: Path, dtype: Literal["auto", "bfloat16"], context: int) -> Me
 
 
 def llama_cpp(file: Path, context: int) -> Measure:
-    import llama_cpp
     import torch
 
-    threads = torch.get_num_threads()
-    model: Any = llama_cpp.Llama(
-        str(file), n_ctx=context + STEPS, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
-    )
+    model = open_llama(file, context=context + STEPS, threads=torch.get_num_threads())
 
     def measure(ids: np.ndarray[Any, Any]) -> Times:
         model.reset()
@@ -107,9 +104,8 @@ def main() -> None:
             for context in contexts:
                 read, steps = measure(np.random.default_rng(1).integers(10, 8000, context))
                 step = sorted(steps)[len(steps) // 4]
-                rows.append(
-                    {"engine": name, "tokens": context, "prefill_ms": round(read, 1), "step_ms": round(step, 2)}
-                )
+                row = {"engine": name, "tokens": context, "prefill_ms": round(read, 1), "step_ms": round(step, 2)}
+                rows.append(row)
                 sys.stderr.write(f"{row}\n")
     found = {"model": model.name, "rows": rows, "machine": machine()}
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -140,7 +140,7 @@ class Found:
     tokens: Counter[str] = field(default_factory=Counter)
 
 
-async def replay(model: Path, text: Text) -> dict[str, Any]:
+async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     """The session through the server, in real time."""
     client, found, rng = EditorClient(), Found(), random.Random(SEED)
     await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
@@ -153,7 +153,7 @@ async def replay(model: Path, text: Text) -> dict[str, Any]:
     busy = sum(process.cpu_times()[:2])
     waiting: list[asyncio.Task[None]] = []
     for number, keystroke in enumerate(session.keystrokes()):
-        if number == KEYSTROKES:
+        if number == count:
             break
         started = time.perf_counter()
         if waiting and not waiting[-1].done():
@@ -169,7 +169,7 @@ async def replay(model: Path, text: Text) -> dict[str, Any]:
     seconds = sum(process.cpu_times()[:2]) - busy
     await client.end_session()
     return {
-        "keystrokes": KEYSTROKES,
+        "keystrokes": count,
         "answered": len(found.milliseconds),
         "withdrawn": found.withdrawn,
         "suggested": found.suggested,
@@ -219,12 +219,12 @@ def position(text: Text, offset: int) -> types.Position:
     return types.Position(text.data.count(b"\n", 0, start), offset - start)
 
 
-def ask_peers(model: Path, text: Text, wanted: str, folder: Path) -> dict[str, Any]:
+def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) -> dict[str, Any]:
     """The same prompts, one after the other; keyturn itself among them, to compare like with like."""
     completer = load_embedded(EngineSettings(model=str(model)))
     session, edits, prompts = Session(text), [], []
     for number, keystroke in enumerate(session.keystrokes()):
-        if number == KEYSTROKES:
+        if number == count:
             break
         edits += keystroke.edits
         snapshot = Snapshot("file", session.text, len(edits), tuple(edits))
@@ -242,14 +242,15 @@ def ask_peers(model: Path, text: Text, wanted: str, folder: Path) -> dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--keystrokes", type=int, default=KEYSTROKES)
     parser.add_argument("--peers", default="", help="such as transformers,llama.cpp")
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     text = Text(source(load_embedded(EngineSettings(model=str(args.model))), TOKENS))
-    found = asyncio.run(replay(args.model, text))
+    found = asyncio.run(replay(args.model, text, args.keystrokes))
     if args.peers:
         with tempfile.TemporaryDirectory() as folder:
-            found["peers, 8 tokens each, ms"] = ask_peers(args.model, text, args.peers, Path(folder))
+            found["peers, 8 tokens each, ms"] = ask_peers(args.model, text, args.keystrokes, args.peers, Path(folder))
     found["machine"] = machine()
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

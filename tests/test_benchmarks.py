@@ -1,0 +1,65 @@
+"""Each benchmark runs, at a size that says nothing of time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.reuse_quality import SHARES, measure
+from model.factory import EngineSettings, load_embedded
+from model.training.corpus import CorpusFile
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(tmp_path: Path, name: str, *arguments: str) -> Any:
+    """What the benchmark wrote."""
+    output = tmp_path / "result.json"
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), *arguments, "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(output.read_text())
+
+
+def test_edit_latency(tmp_path: Path) -> None:
+    arguments = ("--sizes", "300", "--repeats", "1", "--peers", "keyturn", "--model", "model/weights")
+    rows = run(tmp_path, "edit_latency", *arguments)["rows"]
+    assert {row["peer"] for row in rows} == {"keyturn pie", "keyturn exact", "keyturn off"}
+    assert len({(row["edit"], row["place"]) for row in rows}) == 2 + 5 * 3
+    assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
+
+
+def test_speed(tmp_path: Path) -> None:
+    rows = run(tmp_path, "speed", "--contexts", "64", "--peers", "", "--model", "model/weights")["rows"]
+    assert [row["engine"] for row in rows] == ["keyturn", "keyturn, bfloat16 alone"]
+    assert all(row["prefill_ms"] > 0 and row["step_ms"] > 0 for row in rows)
+
+
+def test_typing_session(tmp_path: Path) -> None:
+    found = run(tmp_path, "typing_session", "--keystrokes", "12")
+    assert found["answered"] + found["withdrawn"] >= 12
+    assert found["tokens"]["kept"] > found["tokens"]["encoded"] > 0
+
+
+@pytest.mark.parametrize("suffix", ["py", "js"])
+def test_reuse_quality(suffix: str) -> None:
+    """Keys that were not turned are seen: answers differ from full computation's far more than with turned ones."""
+    completer = load_embedded(EngineSettings(context_tokens=2048))
+    text = (REPOSITORY / "model" / "training" / "data.py").read_text()
+    if suffix == "js":
+        text = text.replace("def ", "function ").replace('"""', "//")
+    tables = measure(completer, [CorpusFile("some", f"data.{suffix}", text)], 3)
+    assert set(tables) == {
+        *("insertion", "deletion", "edits", "rename"),
+        *("session of 1 edit", "session of 10 edits", "session of 100 edits"),
+    }
+    for table in tables.values():
+        assert set(table) == {"full", "pie", "unturned", *SHARES}
+        assert table["full"]["divergence"] == 0
+    moved = tables["insertion"]
+    assert moved["pie"]["divergence"] < 0.5 * moved["unturned"]["divergence"]
