@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from benchmarks import vllm_edits
+from benchmarks import tables, vllm_edits
 from lsp.cli import _parser
 from lsp.config import Settings
 
@@ -48,6 +48,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_figures_for_vllm_are_the_recorded_ones() -> None:
     table = vllm_edits.table(json.loads(vllm_edits.RESULT.read_text()))
     assert table in (ROOT / "docs" / "vllm.md").read_text()
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_are_the_recorded_ones(page: str) -> None:
+    """`python benchmarks/tables.py` writes them."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert tables.filled(text) == text
 
 
 def test_the_sizes_for_vllm_are_worked_out_right() -> None:

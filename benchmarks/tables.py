@@ -1,0 +1,184 @@
+"""Writes the recorded results into the pages: each table stands between two marks and is made from one JSON file.
+
+python benchmarks/tables.py
+
+<!-- table: NAME -->
+…
+<!-- end -->
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from model.training.report import described, kinds_table, results_table
+
+RESULTS = Path(__file__).with_name("results")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("benchmarks.md", "model.md")
+
+_MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(page: str) -> str:
+    """The page with each table that has been recorded made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        name = match[2]
+        source = RESULTS / f"{TABLES[name][0]}.json"
+        if not source.is_file():
+            return match[0]
+        return match[1] + TABLES[name][1](json.loads(source.read_text(encoding="utf-8"))) + "\n" + match[3]
+
+    return _MARKED.sub(table, page)
+
+
+def measured_on(found: dict[str, Any]) -> str:
+    """What a result was measured on, in a sentence."""
+    machine = found["machine"]
+    return (
+        f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
+        f"at commit {machine['commit']}."
+    )
+
+
+def edits_by_size(found: dict[str, Any]) -> str:
+    """A line put in at 2 %: one row a peer, one column a size."""
+    rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
+    rows += [row | {"peer": f"{row['peer']}, typing at the end"} for row in found["rows"] if row["edit"] == "append"]
+    return _by_size(rows, lambda row: row["first_token_ms"]["median"])
+
+
+def edits_by_kind(found: dict[str, Any]) -> str:
+    """keyturn's and the best prefix caches' first tokens at 4,000 tokens: one row an edit."""
+    size = 4000 if any(row["tokens"] == 4000 for row in found["rows"]) else found["rows"][0]["tokens"]
+    rows = [row for row in found["rows"] if row["tokens"] == size]
+    peers = [peer for peer in _unique(row["peer"] for row in rows) if len([r for r in rows if r["peer"] == peer]) > 1]
+    lines = []
+    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
+        cells = [f"{edit}, {place}" if place else edit]
+        for peer in peers:
+            one = [row for row in rows if (row["peer"], row["edit"], row["place"]) == (peer, edit, place)]
+            cells.append(_number(one[0]["first_token_ms"]["median"]) if one else "")
+        lines.append(cells)
+    return _table(["edit", *peers], lines) + f"\n\n{measured_on(found)}"
+
+
+def speed(found: dict[str, Any]) -> str:
+    rows = found["rows"]
+    sizes = _unique(row["tokens"] for row in rows)
+    lines = []
+    for engine in _unique(row["engine"] for row in rows):
+        own = {row["tokens"]: row for row in rows if row["engine"] == engine}
+        lines.append([engine, *(f"{own[size]['step_ms']:.2f} / {own[size]['prefill_ms']:,.0f}" for size in sizes)])
+    return _table(["step / prefill, ms", *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_on(found)}"
+
+
+def typing(found: dict[str, Any]) -> str:
+    shares = {
+        "all": found["latency_ms"],
+        **found["latency_ms_by_kind"],
+        **{f"{name} (alone)": times for name, times in found.get("peers, 8 tokens each, ms", {}).items()},
+    }
+    lines = [
+        [name, str(times["count"]), *(_number(times[share]) for share in ("p50", "p95", "p99"))]
+        for name, times in shares.items()
+    ]
+    kept, turned, encoded = (
+        f"{100 * found['tokens'][name] / found['tokens']['prompt']:.1f} %" for name in ("kept", "turned", "encoded")
+    )
+    told = (
+        f"Of the {found['tokens']['prompt']:,} tokens of all prompts {kept} were kept where they were, {turned} "
+        f"turned, {encoded} encoded. The server took {found['processor_seconds']} seconds of processor time. "
+        f"{measured_on(found)}"
+    )
+    return _table(["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms"], lines) + f"\n\n{told}"
+
+
+def quality(found: dict[str, Any]) -> str:
+    lines = []
+    for language in ("Python", "Java", "JavaScript"):
+        for task, table in found.get(language, {}).items():
+            for way, row in table.items():
+                lines.append(
+                    [
+                        f"{language}: {task}" if way == "full" else "",
+                        way,
+                        str(row["carets"]),
+                        f"{row['exact_match']:.2f}",
+                        f"{row['edit_similarity']:.2f}",
+                        f"{row['divergence']:.4f}",
+                        f"{row['same_line_as_full']:.1f}",
+                    ]
+                )
+    head = ["task", "cache", "lines", "exact match %", "edit similarity", "divergence, nats", "same line as full %"]
+    return _table(head, lines) + f"\n\n{measured_on(found)}"
+
+
+def footprint(found: dict[str, Any]) -> str:
+    names = {
+        "initialize_ms": "process start to `initialize`, ms",
+        "first_suggestion_ms": "process start to the first suggestion, ms",
+        "ready_mb": "resident once ready, MB",
+        "ten_files_mb": "resident with ten files of 2,000 lines, MB",
+    }
+    lines = [
+        [title, *(_number(found[name][part]) for part in ("median", "least", "most"))]
+        for name, title in names.items()
+        if name in found
+    ]
+    return _table(["", "median", "least", "most"], lines) + f"\n\n{measured_on(found)}"
+
+
+def model_results(found: dict[str, Any]) -> str:
+    return f"{described(found)}\n\n{results_table(found)}\n\n{kinds_table(found)}"
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "edits by size": ("edit_latency", edits_by_size),
+    "edits by kind": ("edit_latency", edits_by_kind),
+    "speed": ("speed", speed),
+    "typing session": ("typing_session", typing),
+    "quality of reuse": ("reuse_quality", quality),
+    "footprint": ("footprint", footprint),
+    "model": ("model", model_results),
+}
+"""Name of a table → the result's file and what makes the table."""
+
+
+def _by_size(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> str:
+    sizes = _unique(row["tokens"] for row in rows)
+    lines = []
+    for peer in _unique(row["peer"] for row in rows):
+        own = {row["tokens"]: value(row) for row in rows if row["peer"] == peer}
+        lines.append([peer, *(_number(own[size]) if size in own else "" for size in sizes)])
+    return _table(["ms to the first token", *(f"{size:,}" for size in sizes)], lines)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def main() -> None:
+    for name in PAGES:
+        path = DOCS / name
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
