@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
-_PACKED_PRODUCT = torch.ops.mkldnn._linear_pointwise.default
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+_PACKED_PRODUCT = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
 class Linear:
@@ -44,8 +45,7 @@ class Linear:
 
 def _packed(weight: Tensor) -> Tensor | None:
     """The weight in oneDNN's layout; None where torch was built without it."""
-    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not available:
+    if not _HAS_ONEDNN:
         return None
     try:
         with torch.inference_mode(False):

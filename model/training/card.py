@@ -52,7 +52,7 @@ Held out for ever, with their copies and forks: {held_out}.
 
 ## Training
 
-{tokens:.1f} million tokens in {steps:,} steps of {tokens_per_step:,}, {minutes:.0f} minutes of steps
+{tokens:.1f} million tokens{earlier} in {steps:,} steps of {tokens_per_step:,}, {minutes:.0f} minutes of steps
 ({speed:,.0f} tokens/s) on the recipe's device ({device}). Sequences of {lengths} tokens. {fim:.0%} of the samples are
 fill-in-the-middle, the rest plain text; the loss counts every token, those of a middle {weight:.0f} times. In
 {stale:.0%} of the fill-in-the-middle samples the suffix has not seen a span of up to {hidden} tokens of the prefix, as
@@ -91,6 +91,7 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
             for entry in manifest
         ),
         tokens=progress["tokens"] / 1e6,
+        earlier=_earlier(progress.get("earlier", 0)),
         steps=progress["step"],
         tokens_per_step=recipe.tokens_per_step,
         minutes=progress["seconds"] / 60,
@@ -111,3 +112,7 @@ def _describe(result: dict[str, Any] | None) -> str:
     if result is None:
         return "Not evaluated."
     return f"{described(result)}\n\n{results_table(result)}\n\n{kinds_table(result)}"
+
+
+def _earlier(tokens: int) -> str:
+    return f", after {tokens / 1e6:.1f} million in earlier runs," if tokens else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--corpus", type=Path, metavar="FOLDER", help="train on a folder's Python files instead")
     train.add_argument("--prepare", action="store_true", help="make the corpus, the tokenizer and the shards, and stop")
     train.add_argument("--device", choices=("cpu", "cuda"), help="where to train (default: as the recipe says)")
+    train.add_argument(
+        "--from", dest="start", type=Path, metavar="FOLDER", help="go on from a finished model, with its tokenizer"
+    )
     train.add_argument("--no-stale", action="store_true", help="no suffix encoded as after an edit, for comparison")
     evaluate = commands.add_parser("evaluate", help="measure a model on the held-out packages")
     evaluate.add_argument(
@@ -65,6 +69,8 @@ def _train(args: argparse.Namespace) -> int:
     if args.threads is not None and args.threads < 1:
         raise ModelError("--threads must be at least 1.")
     work = work_folder(args.work, recipe.name)
+    if args.start:
+        _take_tokenizer(args.start, work)
     _prepare(work, recipe.shape.vocab_size, recipe.shape.max_positions, args.corpus)
     if args.prepare:
         _say(f"Prepared. To train elsewhere, take tokenizer.json, manifest.json and *.npz.xz of {work} there.")
@@ -86,6 +92,8 @@ def _train(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         stale_share=0.0 if args.no_stale else STALE_SHARE,
         device=args.device,
+        start=args.start,
+        seed=1 if args.start else 0,  # other samples than those that the model has seen
     )
     _say(f"Training in {work}: {len(files.tokens) / 1e6:.1f} million tokens of {len(files)} files.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -98,6 +106,19 @@ def _train(args: argparse.Namespace) -> int:
         return _export(args)
     _say(f"Trained. `keyturn model export --work {work} --output FOLDER` writes the model.")
     return 0
+
+
+def _take_tokenizer(model: Path, work: Path) -> None:
+    """Have the work folder use a model's tokenizer; raises `ModelError` where it has made tokens with another."""
+    names = ("tokenizer.json", "tokenizer_config.json")
+    if not all((model / name).is_file() for name in names):
+        raise ModelError(f"{model} is not a checkpoint folder; name one with tokenizer.json.")
+    mine, theirs = work / names[0], model / names[0]
+    if mine.is_file() and mine.read_bytes() != theirs.read_bytes():
+        raise ModelError(f"{work} was made with another tokenizer than the model's; use another work folder.")
+    work.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(model / name, work / name)
 
 
 def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) -> None:

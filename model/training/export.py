@@ -16,7 +16,7 @@ from model.training.copying import fit
 from model.training.network import Shape
 from model.training.shards import has_shards, read_shards
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, special_id
-from model.training.train import read_state
+from model.training.train import TRAINED, WEIGHTS, read_state
 
 
 def export(work: Path, output: Path, card: str, say: Callable[[str], None] = lambda message: None) -> None:
@@ -32,6 +32,9 @@ def export(work: Path, output: Path, card: str, say: Callable[[str], None] = lam
         write_checkpoint(state["parameters"], shape, work, temporary)
         if has_shards(work):
             fit(temporary, read_shards(work), say)
+        progress = state["progress"]
+        trained = {"tokens": progress["tokens"] + progress.get("earlier", 0), "loss": round(progress["loss"], 4)}
+        _write_json(temporary / TRAINED, trained)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if (work / "manifest.json").is_file():
             shutil.copyfile(work / "manifest.json", temporary / "manifest.json")
@@ -51,8 +54,8 @@ def write_checkpoint(parameters: dict[str, torch.Tensor], shape: Shape, tokenize
     _write_json(folder / "config.json", shape.config(end_id=end_id, pad_id=pad_id))
     _write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": ends, "pad_token_id": pad_id})
     weights = {name: tensor.detach().to(torch.bfloat16).contiguous() for name, tensor in parameters.items()}
-    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)
+    save_file(weights, str(folder / WEIGHTS), metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
 
 
 def _replace(new: Path, old: Path) -> None:

@@ -7,6 +7,7 @@ state and a handful of numbers, and a resumed run repeats an uninterrupted one e
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
@@ -25,6 +28,9 @@ from model.training.recipes import Recipe
 from model.training.shards import TokenFiles
 
 STATE = "state.pt"
+WEIGHTS = "model.safetensors"
+TRAINED = "training.json"
+"""Of a finished model: what its weights have seen."""
 
 
 @dataclass
@@ -37,6 +43,8 @@ class Progress:
     loss: float = 0.0
     fraction: float = 0.0
     """Of the budget, 0 to 1."""
+    earlier: int = 0
+    """Tokens that the weights had seen before this run."""
 
     def seconds_left(self) -> float:
         return self.seconds * (1 - self.fraction) / self.fraction if self.fraction else 0.0
@@ -64,6 +72,7 @@ class Trainer:
         seed: int = 0,
         stale_share: float = STALE_SHARE,
         device: str | None = None,
+        start: Path | None = None,
     ) -> None:
         if tokenizer.get_vocab_size() > recipe.shape.vocab_size:
             raise ModelError("The work folder's tokenizer has more entries than the recipe; use another work folder.")
@@ -80,6 +89,8 @@ class Trainer:
         self._network = network.Network(recipe.shape, self._dtype, compiled=_compiles(recipe))
         if (folder / STATE).is_file():
             self._load()
+        elif start is not None:
+            self._start_from(start)
 
     def run(
         self,
@@ -165,6 +176,24 @@ class Trainer:
         temporary = self.folder / (STATE + ".part")
         torch.save(state, temporary)
         temporary.replace(self.folder / STATE)
+
+    def _start_from(self, folder: Path) -> None:
+        """Take a finished model's weights. Its optimizer state is gone; the recipe's warm-up makes up for it."""
+        try:
+            found = load_file(folder / WEIGHTS)
+            trained = json.loads((folder / TRAINED).read_text(encoding="utf-8")) if (folder / TRAINED).is_file() else {}
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(f"The model in {folder} cannot be read ({type(error).__name__}).") from error
+        if {name: tensor.shape for name, tensor in found.items()} != {
+            name: tensor.shape for name, tensor in self.parameters.items()
+        }:
+            raise ModelError(
+                f"The model in {folder} has another shape than the recipe; choose the recipe it came from."
+            )
+        with torch.no_grad():
+            for name, tensor in self.parameters.items():
+                tensor.copy_(found[name])
+        self.progress.earlier = int(trained.get("tokens", 0))
 
     def _load(self) -> None:
         state = read_state(self.folder)

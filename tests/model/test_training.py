@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.engine import ModelError
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, pieces, shards
+from model.training.card import model_card
 from model.training.copying import MAX_MATCH
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import export
 from model.training.recipes import Recipe, load_recipe
 from model.training.tokenizer import END, MIDDLE, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, train_tokenizer
-from model.training.train import STATE, Trainer
+from model.training.train import STATE, WEIGHTS, Trainer
 from model.training.validation import make_validation
 
 PIECE = '''\
@@ -411,6 +413,44 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(work: Path, tmp
     assert resumed.progress.step == whole.progress.step == 6
     for name, tensor in whole.parameters.items():
         assert torch.equal(tensor, resumed.parameters[name]), name
+
+
+def test_a_run_goes_on_from_a_finished_model(work: Path, tmp_path: Path) -> None:
+    """It starts with the model's weights, sees other samples, and tells how many tokens came before."""
+    first = trainer(work, tmp_path / "first")
+    first.run()
+    (tmp_path / "first" / "manifest.json").write_text("[]")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "first" / name).write_bytes((work / name).read_bytes())
+    export(tmp_path / "first", tmp_path / "model", "card")
+    recipe, files, tokenizer = TOY, shards.read_shards(work), load_tokenizer(work)
+    second = Trainer(recipe, files, tokenizer, tmp_path / "second", seed=1, start=tmp_path / "model")
+    for name, tensor in first.parameters.items():
+        torch.testing.assert_close(second.parameters[name], tensor, rtol=0.01, atol=1e-4)
+    assert second.progress.earlier == first.progress.tokens
+    second.run()
+    second.progress.earlier = 5_000_000
+    second.save()
+    (tmp_path / "second" / "manifest.json").write_text("[]")
+    assert "million tokens, after 5.0 million in earlier runs, in" in model_card(recipe, tmp_path / "second", None)
+    assert "earlier" not in model_card(recipe, tmp_path / "first", None)
+    resumed = Trainer(recipe, files, tokenizer, tmp_path / "second", start=tmp_path / "model")
+    assert resumed.progress.step == second.progress.step
+    assert resumed.progress.earlier == 5_000_000
+
+
+def test_only_a_model_of_the_same_shape_and_tokenizer_goes_on(work: Path, tmp_path: Path) -> None:
+    first = trainer(work, tmp_path / "first")
+    (tmp_path / "first").mkdir()
+    save_file({name: tensor.detach() for name, tensor in first.parameters.items()}, tmp_path / "first" / WEIGHTS)
+    other = replace(TOY, shape=replace(TOY.shape, num_layers=TOY.shape.num_layers + 1))
+    for recipe, start in ((other, tmp_path / "first"), (TOY, tmp_path / "nowhere")):
+        with pytest.raises(ModelError, match=r"another shape|cannot be read"):
+            Trainer(recipe, shards.read_shards(work), load_tokenizer(work), tmp_path / "new", start=start)
+    (tmp_path / "first" / "tokenizer.json").write_text("{}")
+    (tmp_path / "first" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="another tokenizer"):
+        cli.run(parse("train", "--work", str(work), "--from", str(tmp_path / "first")))
 
 
 def test_an_interrupted_run_keeps_its_steps(work: Path, tmp_path: Path) -> None:
