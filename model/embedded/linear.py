@@ -7,13 +7,15 @@ layout that oneDNN multiplies, made once when the model is loaded, or it would m
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-_PACKED_PRODUCT = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+_PACKED_PRODUCT: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
 class Linear:
