@@ -33,7 +33,6 @@ class HeldTokens:
         self.length = 0
         self.exact_length = 0
         self.anchor = 0
-        self.lead = 0
 
     @property
     def capacity(self) -> int:
@@ -58,7 +57,6 @@ class HeldTokens:
         self.length = len(prompt)
         self.exact_length = min(self.exact_length, plan.prefix)
         self.anchor = prompt.anchor
-        self.lead = prompt.lead
 
     def holes(self) -> IntArray:
         """Slots of the prompt that are not encoded yet, rising."""

@@ -11,9 +11,9 @@ To the model the middle began there, and it has already written the lead:
   someone types nothing moves and nothing gets stale.
 
 The other tokens keep the file's order wherever the caret stands, so an edit or a moved caret moves them by one step
-and the cache keeps them; the lead is encoded again behind a new anchor, it is short. A file longer than the budget is
-cut to a window around the caret. The window's start stays on one token, too, until the caret has gone far from it: a
-start that slid with every keystroke would change every position at every keystroke.
+and the cache keeps them; the lead is encoded again, it is short. A file longer than the budget is cut to a window
+around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that slid
+with every keystroke would change every position at every keystroke.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Which slots to encode again while the editor is idle.
 
-First the lead, which stands right before the caret, then the stale tokens near the anchor, nearest first: they matter
-most to the next suggestion, and encoding them again shows them the edit. They still look at stale tokens further off,
-so afterwards everything behind the exact prefix is encoded once from left to right. Then the cache equals a fresh
-prefill.
+First the stale tokens near the anchor, nearest first: they matter most to the next suggestion, and encoding them again
+shows them the edit. They still look at stale tokens further off, so afterwards everything behind the exact prefix is
+encoded once from left to right. Then the cache equals a fresh prefill.
 """
 
 from __future__ import annotations
@@ -32,15 +31,9 @@ def next_slice(cache: HeldTokens) -> IntArray | None:
 
 
 def near_slice(cache: HeldTokens, size: int = REFRESH_SLICE) -> IntArray | None:
-    """The stale slots of the lead, then those nearest to the anchor, rising; None where there are none, or holes wait
-    for a prompt.
-    """
+    """The stale slots nearest to the anchor, rising; None where none is near, or holes wait for a prompt."""
     if _has_holes(cache):
         return None
-    lead_start = cache.length - cache.lead
-    lead = np.flatnonzero(cache.stale[lead_start : cache.length]) + lead_start
-    if len(lead):
-        return lead[:size].astype(np.int32)
     first = max(cache.exact_length, cache.anchor - NEAR)
     last = min(cache.length, cache.anchor + NEAR)
     near = np.flatnonzero(cache.stale[first:last]) + first

@@ -23,9 +23,6 @@ from model.prompt import Prompt
 from model.tokenizer import IntArray
 from model.tokens import SerialArray, common_prefix
 
-FRESH = 16
-"""Tokens at a prompt's end that are encoded again after an edit in front of them, so that they have seen it."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -45,20 +42,12 @@ class ReusePlan:
 
 
 def plan_reuse(
-    cached_ids: IntArray,
-    cached_serials: SerialArray,
-    exact_length: int,
-    prompt: Prompt,
-    mode: ReuseMode,
-    *,
-    cached_anchor: int = 0,
-    cached_lead: int = 0,
+    cached_ids: IntArray, cached_serials: SerialArray, exact_length: int, prompt: Prompt, mode: ReuseMode
 ) -> ReusePlan:
-    """Match a cache against a prompt; of the cached one, `cached_anchor` and `cached_lead` are as in `Prompt`.
+    """Match a cache against a prompt.
 
     The prompt's last token is never reused: running it gives the logits of the first new token. `exact` uses the common
-    prefix as far as the cache is exact, `pie` all that carries a known serial, and the lead as far as it is the same
-    behind the same anchor, `off` nothing.
+    prefix as far as the cache is exact, `pie` all that carries a known serial, `off` nothing.
     """
     if mode == "off":
         return ReusePlan((), 0)
@@ -70,8 +59,6 @@ def plan_reuse(
     runs = [Run(0, 0, prefix)] if prefix else []
     if mode == "pie":
         runs += _runs_by_serial(cached_ids, cached_serials, prompt, prefix, usable)
-        if prompt.lead and cached_lead and _stands_at(cached_serials, cached_anchor, prompt):
-            runs += _run_of_lead(cached_ids, len(cached_ids) - cached_lead - 1, prompt, runs)
     return ReusePlan(tuple(runs), prefix)
 
 
@@ -94,20 +81,3 @@ def _runs_by_serial(
     firsts = np.concatenate(([0], breaks))
     lengths = np.diff(np.concatenate((firsts, [len(old)])))
     return [Run(int(old[i]), int(new[i]), int(n)) for i, n in zip(firsts, lengths, strict=True)]
-
-
-def _stands_at(cached_serials: SerialArray, cached_anchor: int, prompt: Prompt) -> bool:
-    """Whether the cached anchor is behind the same token of the file as the prompt's."""
-    if not (cached_anchor and prompt.anchor):
-        return False
-    before = prompt.serials[prompt.anchor - 1]
-    return bool(before >= 0 and before == cached_serials[cached_anchor - 1])
-
-
-def _run_of_lead(cached_ids: IntArray, old: int, prompt: Prompt, runs: list[Run]) -> list[Run]:
-    """The middle marker, at `old` in the cache, and the lead behind it as far as both say the same."""
-    new = len(prompt) - prompt.lead - 1
-    if runs and (runs[-1].old + runs[-1].length > old or runs[-1].new + runs[-1].length > new):
-        return []
-    length = common_prefix(cached_ids[old:], prompt.ids[new : len(prompt) - FRESH])
-    return [Run(old, new, length)] if length else []

@@ -138,15 +138,7 @@ class EmbeddedEngine:
         """Lay the cache out for the prompt and count where its tokens come from."""
         prompt = request.prompt
         held = cache.length
-        plan = plan_reuse(
-            cache.ids[:held],
-            cache.serials[:held],
-            cache.exact_length,
-            prompt,
-            request.reuse,
-            cached_anchor=cache.anchor,
-            cached_lead=cache.lead,
-        )
+        plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
         cache.reserve(len(prompt) + room_for(request, self.max_context))
         cache.splice(plan, prompt)
         self._keep_budget(cache)

@@ -15,7 +15,6 @@ from torch import Tensor
 from model.embedded.decoder import Decoder, Layer
 from model.embedded.linear import Linear
 from model.prompt import Prompt
-from model.reuse import FRESH
 
 
 @dataclass
@@ -54,12 +53,11 @@ class OracleCache:
         self.decoder = decoder
         self.rotations = [rotation(position, frequencies) for position in range(decoder.config.max_positions)]
         self.records: list[Record] = []
-        self.prompt: Prompt | None = None
 
     def update(self, prompt: Prompt, *, reuse: bool) -> Tensor:
         """Bring the records to the prompt; the logits after its last token."""
         kept = self._kept(prompt) if reuse else {}
-        old, self.records, self.prompt = self.records, [], prompt
+        old, self.records = self.records, []
         hidden = torch.empty(0)
         for i in range(len(prompt)):
             if i in kept:
@@ -79,22 +77,7 @@ class OracleCache:
             serial = int(prompt.serials[i])
             if serial >= 0 and serial in by_serial:
                 kept[i] = by_serial[serial]
-        return kept | self._kept_of_lead(prompt, kept)
-
-    def _kept_of_lead(self, prompt: Prompt, kept: dict[int, int]) -> dict[int, int]:
-        """The middle marker and the tokens behind it while the anchor is at the same token and they are the same."""
-        before, found = self.prompt, {}
-        if before is None or not (before.lead and prompt.lead and before.anchor and prompt.anchor):
-            return {}
-        if not before.serials[before.anchor - 1] == prompt.serials[prompt.anchor - 1] >= 0:
-            return {}
-        old, new = len(before) - before.lead - 1, len(prompt) - prompt.lead - 1
-        while old < len(self.records) and new < len(prompt) - FRESH:
-            if self.records[old].token != prompt.ids[new] or new in kept:
-                break
-            found[new] = old
-            old, new = old + 1, new + 1
-        return found
+        return kept
 
     def _encode(self, token: int, serial: int, position: int) -> Tensor:
         """Run one token at the end of the records and append its own."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.engine import ReuseMode
 from model.prompt import Prompt
-from model.reuse import FRESH, plan_reuse
+from model.reuse import plan_reuse
 
 
 def prompt_of(letters: str) -> Prompt:
@@ -58,37 +56,6 @@ def test_exact_keeps_nothing_behind_the_exact_part() -> None:
 
 def test_off_keeps_nothing() -> None:
     assert plan("abcdefgM", "abcdefgM", "off") == []
-
-
-def plan_with_lead(cached: str, wanted: str) -> list[tuple[int, int, int]]:
-    """Prompts as `prefix S suffix M lead`; a lead has capitals and digits, which have no serials."""
-    held, prompt = (
-        replace(prompt_of(letters), anchor=letters.index("S"), lead=len(letters) - letters.index("M") - 1)
-        for letters in (cached, wanted)
-    )
-    made = plan_reuse(
-        held.ids, held.serials, len(cached), prompt, "pie", cached_anchor=held.anchor, cached_lead=held.lead
-    )
-    return [(run.old, run.new, run.length) for run in made.runs]
-
-
-LEAD = "".join(chr(ord("0") + i % 10) for i in range(30))
-
-
-def test_the_lead_is_kept_but_for_its_end() -> None:
-    kept = len(LEAD) + 1 - FRESH
-    assert plan_with_lead(f"abSxyM{LEAD}", f"aXbSxyM{LEAD}") == [(0, 0, 1), (1, 2, 1), (3, 4, 2), (5, 6, kept)]
-    assert plan_with_lead(f"abSxyM{LEAD}", f"aXbSxyM{LEAD}TYPED") == [(0, 0, 1), (1, 2, 1), (3, 4, 2), (5, 6, kept + 5)]
-    assert plan_with_lead(f"abSxyM{LEAD}", f"aXbSxyM{LEAD[:4]}Q{LEAD}") == [(0, 0, 1), (1, 2, 1), (3, 4, 2), (5, 6, 5)]
-
-
-def test_another_anchor_has_another_lead() -> None:
-    assert plan_with_lead(f"abScyM{LEAD}", f"XaScyM{LEAD}") == [(0, 1, 1), (3, 3, 2)]
-    assert plan_with_lead(f"SxyM{LEAD}", f"XSxyM{LEAD}") == [(1, 2, 2)]
-
-
-def test_a_short_lead_is_encoded_again() -> None:
-    assert plan_with_lead("abSxyM123", "aXbSxyM123") == [(0, 0, 1), (1, 2, 1), (3, 4, 2)]
 
 
 def test_equal_serials_with_other_tokens_are_not_reused() -> None:
