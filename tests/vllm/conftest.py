@@ -15,7 +15,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
     """A server in float32 whose caches are small: prompts come in chunks, requests are preempted, documents evicted."""
     log = tmp_path_factory.mktemp("vllm") / "log"
     options = ["--dtype", "float32", "--max-model-len", "4096", "--max-num-batched-tokens", "256"]
-    options += ["--num-gpu-blocks-override", "48", "--memory-mb", "40"]
+    options += ["--num-gpu-blocks-override", "48", "--memory-mb", "32"]
     with serving(log, *options) as server:
         yield server
 

@@ -12,7 +12,7 @@ from tests.vllm.server import Vllm
 from tests.vllm.test_same_answers import MODULES
 
 NUM_REQUESTS = 2000
-BUDGET = 40 * 2**20
+BUDGET = 32 * 2**20
 """Of the server `tight`."""
 
 
