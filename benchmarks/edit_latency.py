@@ -27,11 +27,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
-from benchmarks.gguf_file import write_gguf
-from benchmarks.peers import CACHE_REUSE, Keyturn, LlamaCpp, Peer, Transformers
+from benchmarks.peers import Keyturn, Peer, the_peers
 from benchmarks.random_model import save_random
 from benchmarks.spread import spread
 from model.completer import Completer
+from model.embedded.engine import EmbeddedEngine
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
@@ -42,8 +42,6 @@ PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
 LINE_TOKENS = 16
 """Tokens of a suggested line. Random weights never end one."""
 REPEATS = 7
-MAX_SLOW_TOKENS = 16_000
-"""Peers that compute everything anew are not asked for more: a minute for each answer."""
 RESULT = Path(__file__).with_name("results") / "edit_latency.json"
 PLOT = Path(__file__).parents[1] / "docs" / "edit-latency.png"
 
@@ -164,7 +162,8 @@ def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Pat
     rows = []
     for size in sizes:
         completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
-        for peer in the_peers(model, completer, size, peers, folder):
+        assert isinstance(completer.engine, EmbeddedEngine)
+        for peer in the_peers(model, completer.engine, size, peers, folder):
             anew = peer.name in ("keyturn off", "transformers")
             for edit, place in cases(anew):
                 row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
@@ -182,31 +181,6 @@ def cases(anew: bool) -> Iterator[tuple[str, str]]:
     for edit in EDITS:
         for place in ("",) if edit in ANYWHERE else PLACES:
             yield edit, place
-
-
-def the_peers(model: Path, completer: Completer, size: int, wanted: str, folder: Path) -> Iterator[Peer]:
-    """One after the other, so that only one holds memory and threads."""
-    import torch
-
-    from model.embedded.engine import EmbeddedEngine
-
-    assert isinstance(completer.engine, EmbeddedEngine)
-    if "keyturn" in wanted:
-        yield Keyturn(completer.engine, "pie")
-        yield Keyturn(completer.engine, "exact")
-        if size <= MAX_SLOW_TOKENS:
-            yield Keyturn(completer.engine, "off")
-    if "transformers" in wanted:
-        yield Transformers(model, keeps_prefix=True)
-        if size <= MAX_SLOW_TOKENS:
-            yield Transformers(model, keeps_prefix=False)
-    if "llama.cpp" in wanted:
-        for kind in ("BF16", "Q8_0"):
-            file = folder / f"{model.name}-{kind}.gguf"
-            if not file.is_file():
-                write_gguf(model, file, kind)
-            for reuse in (0, CACHE_REUSE):
-                yield LlamaCpp(file, context=size + 1024, threads=torch.get_num_threads(), cache_reuse=reuse)
 
 
 def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, repeats: int) -> dict[str, Any]:

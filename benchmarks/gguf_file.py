@@ -24,6 +24,14 @@ _LAYER = {
 }
 
 
+def gguf_of(model: Path, folder: Path, quantization: str) -> Path:
+    """The model as a file in `folder`, written if it is not there."""
+    file = folder / f"{model.name}-{quantization}.gguf"
+    if not file.is_file():
+        write_gguf(model, file, quantization)
+    return file
+
+
 def write_gguf(folder: Path, target: Path, quantization: str) -> None:
     """Write the checkpoint's weights as `quantization`, "BF16" or "Q8_0"; norms are float32."""
     import gguf

@@ -7,19 +7,25 @@ A peer is warm when it has answered the prompt before the edit. `llama_cpp` and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from benchmarks.gguf_file import gguf_of
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest, ReuseMode
 from model.prompt import Prompt
+from model.tokens import common_prefix
 
 CACHE_REUSE = 64
 """Tokens that llama.cpp's `--cache-reuse` takes at least; of 16, 64 and 256 the value its documentation suggests."""
+
+
+MAX_SLOW_TOKENS = 16_000
+"""Peers that compute everything anew are not asked for more: a minute for each answer."""
 
 
 class Peer(Protocol):
@@ -60,7 +66,7 @@ class Transformers:
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         started = time.perf_counter()
         ids = prompt.ids.astype(np.int64)
-        kept = _common(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
+        kept = common_prefix(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
         if kept:
             self._cache.crop(kept)
         else:
@@ -121,9 +127,12 @@ class LlamaCpp:
     def _kept(self, ids: list[int]) -> int:
         """Tokens in front that need not be computed, once what can be shifted has been."""
         held, wanted = np.array(self._held), np.array(ids)
-        place = kept = _common(held, wanted)
+        place = kept = common_prefix(held, wanted)
         while self._cache_reuse and place < len(held) and kept < len(wanted):
-            if self._held[place] != ids[kept] or (length := _common(held[place:], wanted[kept:])) < self._cache_reuse:
+            if (
+                self._held[place] != ids[kept]
+                or (length := common_prefix(held[place:], wanted[kept:])) < self._cache_reuse
+            ):
                 place += 1
                 continue
             self._lib.llama_memory_seq_rm(self._memory, 0, kept, place)
@@ -136,7 +145,19 @@ class LlamaCpp:
         return int(np.ctypeslib.as_array(scores, shape=(self._model.n_vocab(),)).argmax())
 
 
-def _common(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
-    limit = min(len(a), len(b))
-    differing = np.flatnonzero(a[:limit] != b[:limit])
-    return int(differing[0]) if len(differing) else limit
+def the_peers(model: Path, engine: EmbeddedEngine, size: int, wanted: str, folder: Path) -> Iterator[Peer]:
+    """One after the other, so that only one holds memory and threads."""
+    if "keyturn" in wanted:
+        yield Keyturn(engine, "pie")
+        yield Keyturn(engine, "exact")
+        if size <= MAX_SLOW_TOKENS:
+            yield Keyturn(engine, "off")
+    if "transformers" in wanted:
+        yield Transformers(model, keeps_prefix=True)
+        if size <= MAX_SLOW_TOKENS:
+            yield Transformers(model, keeps_prefix=False)
+    if "llama.cpp" in wanted:
+        for kind in ("BF16", "Q8_0"):
+            file = gguf_of(model, folder, kind)
+            for reuse in (0, CACHE_REUSE):
+                yield LlamaCpp(file, context=size + 1024, threads=torch.get_num_threads(), cache_reuse=reuse)

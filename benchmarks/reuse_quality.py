@@ -44,6 +44,7 @@ from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
 from model.snapshot import Snapshot
+from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
 from model.training.evaluate import MAX_TOKENS, Score, end_of_line
 
@@ -55,20 +56,6 @@ SESSIONS = (1, 10, 100)
 SHARES = {"pie, 25 % refreshed": 0.25, "pie, 50 % refreshed": 0.5}
 COMMENTS = ("#", "//", "/*", "*", '"""', "'''")
 RESULT = Path(__file__).with_name("results") / "reuse_quality.json"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a file to be written; the caret is behind its indentation."""
-
-    file: CorpusFile
-    data: bytes
-    offset: int
-    line_end: int
-
-    @property
-    def truth(self) -> str:
-        return self.data[self.offset : self.line_end].decode().rstrip()
 
 
 @dataclass(frozen=True)
@@ -138,10 +125,10 @@ def measure(completer: Completer, files: Sequence[CorpusFile], cases: int) -> di
     return tables
 
 
-Draw = Callable[[Line, random.Random], "list[Change] | None"]
+Draw = Callable[[Caret, random.Random], "list[Change] | None"]
 
 
-def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[tuple[Line, list[Change]]]:
+def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[tuple[Caret, list[Change]]]:
     """`count` lines with a past, the same ones for the same files and task."""
     rng, found = random.Random(SEED), 0
     weights = [len(file.text) for file in files]
@@ -156,7 +143,7 @@ def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[
     raise SystemExit(f"Only {found} cases were found; take more files or ask for fewer.")
 
 
-def a_line(file: CorpusFile, rng: random.Random) -> Line | None:
+def a_line(file: CorpusFile, rng: random.Random) -> Caret | None:
     """A line of code with something above it."""
     data = file.text.encode()
     at = rng.randrange(len(data))
@@ -165,11 +152,11 @@ def a_line(file: CorpusFile, rng: random.Random) -> Line | None:
     code = line.strip().decode(errors="ignore")
     if end < 0 or not 5 <= len(code) <= 120 or code.startswith(COMMENTS) or data.count(b"\n", 0, start) < 20:
         return None
-    return Line(file, data, start + len(line) - len(line.lstrip()), end)
+    return Caret(file, data, start + len(line) - len(line.lstrip()), end, "line")
 
 
 def one_table(
-    completer: Completer, cases: Iterator[tuple[Line, list[Change]]], task: str, *, every_step: bool = False
+    completer: Completer, cases: Iterator[tuple[Caret, list[Change]]], task: str, *, every_step: bool = False
 ) -> dict[str, Any]:
     tallies: dict[str, Tally] = defaultdict(Tally)
     for number, (line, past) in enumerate(cases):
@@ -193,7 +180,7 @@ class Answers:
 
     ways = ("full", "pie", "unturned", *SHARES)
 
-    def __init__(self, completer: Completer, line: Line, past: list[Change], every_step: bool) -> None:
+    def __init__(self, completer: Completer, line: Caret, past: list[Change], every_step: bool) -> None:
         import torch
 
         assert isinstance(completer.engine, EmbeddedEngine)
@@ -292,17 +279,17 @@ def before_edits(data: bytes, past: Sequence[Change]) -> tuple[bytes, list[Edit]
     return text, edits[::-1]
 
 
-def insertion(line: Line, rng: random.Random) -> list[Change] | None:
+def insertion(line: Caret, rng: random.Random) -> list[Change] | None:
     start, end = some_lines(line, rng, rng.randint(1, 8))
     return [Change(start, end, b"")]
 
 
-def deletion(line: Line, rng: random.Random) -> list[Change] | None:
+def deletion(line: Caret, rng: random.Random) -> list[Change] | None:
     start, _ = some_lines(line, rng, 1)
     return [Change(start, start, foreign(line, rng, rng.randint(1, 8)))]
 
 
-def several(line: Line, rng: random.Random, places: int = 4) -> list[Change] | None:
+def several(line: Caret, rng: random.Random, places: int = 4) -> list[Change] | None:
     """At so many lines above the caret one was put in, one taken out, or the line written anew."""
     above = line.data.count(b"\n", 0, line.offset)
     if above < 2 * places:
@@ -316,7 +303,7 @@ def several(line: Line, rng: random.Random, places: int = 4) -> list[Change] | N
     return found
 
 
-def rename(line: Line, rng: random.Random) -> list[Change] | None:
+def rename(line: Caret, rng: random.Random) -> list[Change] | None:
     """A name that the line uses had another name wherever it stands above."""
     names = [name for name in re.findall(rb"[A-Za-z_]\w{3,}", line.truth.encode()) if name not in _KEYWORDS]
     rng.shuffle(names)
@@ -335,7 +322,7 @@ _KEYWORDS = frozenset(
 )
 
 
-def some_lines(line: Line, rng: random.Random, count: int) -> tuple[int, int]:
+def some_lines(line: Caret, rng: random.Random, count: int) -> tuple[int, int]:
     """Start and end of `count` lines above the caret's, or of fewer."""
     lines = line.data[: line.data.rfind(b"\n", 0, line.offset) + 1].splitlines(keepends=True)
     first = rng.randint(max(0, len(lines) - REACH), len(lines) - 1)
@@ -343,7 +330,7 @@ def some_lines(line: Line, rng: random.Random, count: int) -> tuple[int, int]:
     return start, start + sum(map(len, lines[first : first + count]))
 
 
-def foreign(line: Line, rng: random.Random, count: int) -> bytes:
+def foreign(line: Caret, rng: random.Random, count: int) -> bytes:
     """Lines from elsewhere in the file."""
     lines = line.data.splitlines(keepends=True)
     first = rng.randrange(max(1, len(lines) - count))

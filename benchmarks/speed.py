@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.gguf_file import write_gguf
+from benchmarks.gguf_file import gguf_of
 from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
 from model.embedded.engine import EmbeddedEngine
@@ -83,10 +83,7 @@ def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tup
     yield "keyturn, bfloat16 alone", keyturn(model, "bfloat16", context)
     if "llama.cpp" in peers:
         for kind in ("BF16", "Q8_0"):
-            file = folder / f"{model.name}-{kind}.gguf"
-            if not file.is_file():
-                write_gguf(model, file, kind)
-            yield f"llama.cpp {kind}", llama_cpp(file, context)
+            yield f"llama.cpp {kind}", llama_cpp(gguf_of(model, folder, kind), context)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from model.training.report import described, kinds_table, results_table
+from model.training.report import whole
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -136,10 +136,6 @@ def footprint(found: dict[str, Any]) -> str:
     return _table(["", "median", "least", "most"], lines) + f"\n\n{measured_on(found)}"
 
 
-def model_results(found: dict[str, Any]) -> str:
-    return f"{described(found)}\n\n{results_table(found)}\n\n{kinds_table(found)}"
-
-
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "edits by size": ("edit_latency", edits_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
@@ -147,7 +143,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "typing session": ("typing_session", typing),
     "quality of reuse": ("reuse_quality", quality),
     "footprint": ("footprint", footprint),
-    "model": ("model", model_results),
+    "model": ("model", whole),
 }
 """Name of a table → the result's file and what makes the table."""
 

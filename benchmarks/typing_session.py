@@ -36,9 +36,11 @@ from lsprotocol import types
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
-from benchmarks.edit_latency import source, the_peers
+from benchmarks.edit_latency import source
+from benchmarks.peers import the_peers
 from benchmarks.spread import percentiles
 from lsp.client import EditorClient
+from model.embedded.engine import EmbeddedEngine
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
 from model.snapshot import Snapshot
@@ -215,8 +217,7 @@ async def ask(client: EditorClient, text: Text, caret: int) -> list[Any]:
 
 def position(text: Text, offset: int) -> types.Position:
     """In bytes, as agreed with the server."""
-    start = text.data.rfind(b"\n", 0, offset) + 1
-    return types.Position(text.data.count(b"\n", 0, start), offset - start)
+    return types.Position(*text.position_at(offset, "utf-8"))
 
 
 def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) -> dict[str, Any]:
@@ -230,7 +231,8 @@ def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) ->
         snapshot = Snapshot("file", session.text, len(edits), tuple(edits))
         prompts.append(completer.prompt(snapshot, keystroke.caret, 24))
     found = {}
-    for peer in the_peers(model, completer, completer.max_context, f"keyturn,{wanted}", folder):
+    assert isinstance(completer.engine, EmbeddedEngine)
+    for peer in the_peers(model, completer.engine, completer.max_context, f"keyturn,{wanted}", folder):
         if peer.name in ("keyturn off", "transformers"):
             continue
         times = [peer.answer(prompt, 8)[1] for prompt in prompts]

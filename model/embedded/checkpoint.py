@@ -23,27 +23,26 @@ def load_decoder(
     folder: Path, *, dtype: torch.dtype, max_context: int | None, progress: Progress, int8: bool = False
 ) -> Decoder:
     """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
-    config = read_config(folder)
-    sizes = config.decoder_config(dtype, max_context)
+    config = read_config(folder, dtype, max_context)
     try:
-        frequencies = inverse_frequencies(sizes.head_dim, config.rope)
+        frequencies = inverse_frequencies(config.head_dim, config.rope)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The rotary positions in {folder / 'config.json'} make no sense ({error}).") from error
     with ExitStack() as stack:
         tensor = _open_weights(folder, dtype, stack)
         try:
             layers = []
-            for index in range(sizes.num_layers):
+            for index in range(config.num_layers):
                 layers.append(layer_from(tensor, index, int8=int8))
-                progress("Loading the model", 100 * (index + 1) // (sizes.num_layers + 1))
+                progress("Loading the model", 100 * (index + 1) // (config.num_layers + 1))
             embedding, norm = _needed(tensor, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
             head = embedding if config.tie_word_embeddings else _needed(tensor, "lm_head.weight")
         except KeyError as error:
             raise ModelError(f"The weights in {folder} lack {error.args[0]}; download the model again.") from error
-        if not _shapes_fit(sizes, embedding, layers):
+        if not _shapes_fit(config, embedding, layers):
             raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
-    rotary = RotaryTable(frequencies, sizes.max_positions)
-    return Decoder(sizes, rotary, embedding, layers, Linear(normed(head, norm), int8=int8))
+    rotary = RotaryTable(frequencies, config.max_positions)
+    return Decoder(config, rotary, embedding, layers, Linear(normed(head, norm), int8=int8))
 
 
 def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:

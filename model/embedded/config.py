@@ -28,34 +28,18 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(DecoderConfig):
     """A checkpoint's sizes; `rope` as `model.rope.inverse_frequencies` takes it."""
 
-    num_layers: int
-    hidden_size: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    rms_norm_eps: float
-    max_positions: int
     rope: dict[str, Any]
     tie_word_embeddings: bool
 
-    def decoder_config(self, dtype: torch.dtype, max_context: int | None) -> DecoderConfig:
-        return DecoderConfig(
-            self.num_layers,
-            self.hidden_size,
-            self.num_heads,
-            self.num_kv_heads,
-            self.head_dim,
-            self.rms_norm_eps,
-            min(self.max_positions, max_context or self.max_positions),
-            dtype,
-        )
 
+def read_config(folder: Path, dtype: torch.dtype = torch.float32, max_context: int | None = None) -> ModelConfig:
+    """The folder's configuration, to be run in `dtype` with at most `max_context` positions.
 
-def read_config(folder: Path) -> ModelConfig:
-    """The folder's configuration; raises `ModelError` when it is not one that the embedded engine runs."""
+    Raises `ModelError` when it is not one that the embedded engine runs.
+    """
     path = folder / "config.json"
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}; set `model` to a Hugging Face checkpoint folder.")
@@ -77,12 +61,12 @@ def read_config(folder: Path) -> ModelConfig:
             f"The embedded engine knows the silu activation only, and this model has {found['hidden_act']}."
         )
     try:
-        return _parsed(_DEFAULTS.get(family, {}) | found)
+        return _parsed(_DEFAULTS.get(family, {}) | found, dtype, max_context)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks a size or has one that is none ({error}); download the model again.") from error
 
 
-def _parsed(found: dict[str, Any]) -> ModelConfig:
+def _parsed(found: dict[str, Any], dtype: torch.dtype, max_context: int | None) -> ModelConfig:
     heads, hidden = _size(found, "num_attention_heads"), _size(found, "hidden_size")
     num_layers = _size(found, "num_hidden_layers")
     positions = _size(found, "max_position_embeddings")
@@ -94,7 +78,8 @@ def _parsed(found: dict[str, Any]) -> ModelConfig:
         num_kv_heads=_size(found, "num_key_value_heads", heads),
         head_dim=_size(found, "head_dim", hidden // heads),
         rms_norm_eps=float(found.get("rms_norm_eps", 1e-6)),
-        max_positions=min(positions, window or positions),
+        max_positions=min(positions, window or positions, max_context or positions),
+        dtype=dtype,
         rope=_rope(found),
         tie_word_embeddings=bool(found.get("tie_word_embeddings", False)),
     )

@@ -119,10 +119,10 @@ class KVCache(HeldTokens):
             self.lags[:] = 0
         elif any(run.old != run.new for run in plan.runs):
             self._move(plan)
-        spread = self.reach(self.length) - self.length
-        if spread > max(GROWTH, self.length // 4):
+        reach = self.reach(self.length)
+        if reach - self.length > max(GROWTH, self.length // 4):
             self._gather()
-        elif len(self.zones(self.reach(self.length))) > MAX_ZONES:
+        elif len(self.zones(reach)) > MAX_ZONES:
             self.settle()
 
     def settle(self) -> None:

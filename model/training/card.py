@@ -8,7 +8,7 @@ from typing import Any
 from model.training.corpus import HELD_OUT, MAX_PACKAGE_BYTES, load_manifest
 from model.training.data import FIM_SHARE, MAX_HIDDEN, MIDDLE_WEIGHT, STALE_SHARE
 from model.training.recipes import Recipe
-from model.training.report import described, kinds_table, results_table
+from model.training.report import whole
 from model.training.train import read_state
 
 TEMPLATE = """\
@@ -104,14 +104,8 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         fim=FIM_SHARE,
         weight=MIDDLE_WEIGHT,
         loss=progress["loss"],
-        result=_describe(result),
+        result="Not evaluated." if result is None else whole(result),
     )
-
-
-def _describe(result: dict[str, Any] | None) -> str:
-    if result is None:
-        return "Not evaluated."
-    return f"{described(result)}\n\n{results_table(result)}\n\n{kinds_table(result)}"
 
 
 def _earlier(tokens: int) -> str:

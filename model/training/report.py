@@ -32,6 +32,11 @@ def described(result: dict[str, Any]) -> str:
     )
 
 
+def whole(result: dict[str, Any]) -> str:
+    """What the figures are of, and both tables."""
+    return f"{described(result)}\n\n{results_table(result)}\n\n{kinds_table(result)}"
+
+
 def _table(first: str, rows: dict[str, dict[str, Any]], *, with_count: bool = False) -> str:
     columns = {key: title for key, title in _COLUMNS.items() if any(key in row for row in rows.values())}
     if with_count:

@@ -190,10 +190,13 @@ class Trainer:
             raise ModelError(
                 f"The model in {folder} has another shape than the recipe; choose the recipe it came from."
             )
+        self._take(found)
+        self.progress.earlier = int(trained.get("tokens", 0))
+
+    def _take(self, weights: network.Parameters) -> None:
         with torch.no_grad():
             for name, tensor in self.parameters.items():
-                tensor.copy_(found[name])
-        self.progress.earlier = int(trained.get("tokens", 0))
+                tensor.copy_(weights[name])
 
     def _load(self) -> None:
         state = read_state(self.folder)
@@ -201,9 +204,7 @@ class Trainer:
             raise ModelError(f"{self.folder} holds a run of another shape; use another work folder or delete it.")
         self.progress = Progress(**state["progress"])
         self.minutes = self.minutes or state["minutes"]
-        with torch.no_grad():
-            for name, tensor in self.parameters.items():
-                tensor.copy_(state["parameters"][name])
+        self._take(state["parameters"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
