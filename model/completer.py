@@ -137,7 +137,8 @@ class Completer:
         # A prompt gets half of the context at least: a long answer to hardly any text is worth nothing.
         budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
         before, after = known.window.cut(known.tokens, before, after, budget)
-        return self.layout.prompt(before, after, known.window.lead(self.tokenizer, before))
+        lead = known.window.lead(self.tokenizer, before)
+        return self.layout.prompt(before, after, lead, known.window.identities(before, lead))
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""

@@ -11,9 +11,10 @@ To the model the middle began there, and it has already written the lead:
   someone types nothing moves and nothing gets stale.
 
 The other tokens keep the file's order wherever the caret stands, so an edit or a moved caret moves them by one step
-and the cache keeps them; the lead is encoded again, it is short. A file longer than the budget is cut to a window
-around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that slid
-with every keystroke would change every position at every keystroke.
+and the cache keeps them. The markers and the lead, which the file does not have, get identities of their own, so that
+they are kept behind the same anchor and encoded again behind another one. A file longer than the budget is cut to a
+window around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that
+slid with every keystroke would change every position at every keystroke.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from model.engine import ModelError
 from model.tokenizer import IntArray, Tokenizer
-from model.tokens import NO_SERIAL, SerialArray, TokenizedText, TokenRun
+from model.tokens import NO_SERIAL, SerialArray, TokenizedText, TokenRun, common_prefix, new_serials
 
 SUFFIX_SHARE = 0.25
 """Part of the budget that the text after the caret gets when the file is longer than the budget."""
@@ -38,6 +39,9 @@ LEAD = 48
 MAX_LEAD = 128
 """Tokens from the anchor to the caret at which a new anchor is chosen."""
 
+FRESH = 16
+"""Tokens at a prompt's end that are encoded again after an edit in front of them, so that they have seen it."""
+
 SLACK = 0.25
 """Part of the prefix's budget by which the caret may move on before the window's start moves."""
 
@@ -47,7 +51,7 @@ class Prompt:
     """What the model reads.
 
     ids       [n] token ids
-    serials   [n] identity of the file's tokens, NO_SERIAL for markers, cut tokens and the lead
+    serials   [n] identity of the tokens, NO_SERIAL for cut tokens, the first markers and the last `FRESH` tokens
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
@@ -147,27 +151,29 @@ class Layout:
     def num_markers(self) -> int:
         return len(self._prefix) + len(self._suffix) + len(self._middle)
 
-    def prompt(self, before: TokenRun, after: TokenRun, lead: int = 0) -> Prompt:
+    def prompt(self, before: TokenRun, after: TokenRun, lead: int = 0, identities: SerialArray | None = None) -> Prompt:
         """Lay out the tokens before and after the caret, the last `lead` of those before it behind the middle marker.
 
+        `identities` is what `Window.identities` gives, [2 + lead]; without it, nothing but the file's tokens has any.
         Without fill-in-the-middle the tokens after the caret are left out and there is no lead.
         """
         if not self.fills_the_middle:
             after, lead = after[:0], 0
         anchor = len(before) - lead
-        # A lead token that was reused where the file has it would have seen the suffix.
+        own = np.full(2 + lead, NO_SERIAL, dtype=np.int64) if identities is None else identities
+        if not self.fills_the_middle:
+            own = own[:0]
+        # The lead has not its serials of the file: a token that was encoded there would not have seen the suffix.
         parts = [
-            (_ids(self._prefix), None),
+            (_ids(self._prefix), np.full(len(self._prefix), NO_SERIAL, dtype=np.int64)),
             (before.ids[:anchor], before.serials[:anchor]),
-            (_ids(self._suffix), None),
+            (_ids(self._suffix), own[:1]),
             (after.ids, after.serials),
-            (_ids(self._middle), None),
-            (before.ids[anchor:], None),
+            (np.concatenate((_ids(self._middle), before.ids[anchor:])), own[1:]),
         ]
-        serials = [np.full(len(ids), NO_SERIAL, dtype=np.int64) if known is None else known for ids, known in parts]
         return Prompt(
             np.concatenate([ids for ids, _ in parts]),
-            np.concatenate(serials),
+            np.concatenate([serials for _, serials in parts]),
             len(self._prefix) + anchor,
             self._ends,
             lead,
@@ -180,6 +186,9 @@ class Window:
     def __init__(self) -> None:
         self._first_serial = NO_SERIAL
         self._anchor_serial = NO_SERIAL
+        self._place = NO_SERIAL
+        self._lead = np.zeros(0, dtype=np.int32)
+        self._own = new_serials(2)
 
     def cut(self, tokens: TokenizedText, before: TokenRun, after: TokenRun, budget: int) -> tuple[TokenRun, TokenRun]:
         """At most `budget` tokens: a quarter of them after the caret, more where the other side needs less."""
@@ -212,6 +221,24 @@ class Window:
             at = next((i for i in ends if i >= at), ends[-1] if ends else at)
         self._anchor_serial = int(near.serials[at]) if at < len(near) else NO_SERIAL
         return len(near) - at
+
+    def identities(self, before: TokenRun, lead: int) -> SerialArray:
+        """[2 + lead] serials of a prompt's suffix marker, its middle marker and its lead.
+
+        They stay while the token before the anchor does, the lead's as far as it is what it was. The last `FRESH` of
+        the middle marker and the lead are given none.
+        """
+        anchor = len(before) - lead
+        place = int(before.serials[anchor - 1]) if anchor else NO_SERIAL
+        ids = before.ids[anchor:]
+        if place != self._place or (anchor and place == NO_SERIAL):
+            self._place, self._lead, self._own = place, ids[:0], new_serials(2)
+        same = common_prefix(self._lead, ids)
+        self._own = np.concatenate((self._own[: 2 + same], new_serials(lead - same)))
+        self._lead = ids
+        given = self._own.copy()
+        given[max(1, len(given) - FRESH) :] = NO_SERIAL
+        return given
 
     def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
         if len(before) <= budget:

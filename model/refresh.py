@@ -1,8 +1,8 @@
 """Which slots to encode again while the editor is idle.
 
-First the stale tokens near the anchor, nearest first: they matter most to the next suggestion, and encoding them again
-shows them the edit. They still look at stale tokens further off, so afterwards everything behind the exact prefix is
-encoded once from left to right. Then the cache equals a fresh prefill.
+First the stale tokens near the anchor, nearest first, then those of the lead: they matter most to the next suggestion,
+and encoding them again shows them the edit. They still look at stale tokens further off, so afterwards everything
+behind the exact prefix is encoded once from left to right. Then the cache equals a fresh prefill.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.held_tokens import HOLE, HeldTokens
+from model.prompt import MAX_LEAD
 from model.tokenizer import IntArray
 
 REFRESH_SLICE = 64
@@ -31,14 +32,18 @@ def next_slice(cache: HeldTokens) -> IntArray | None:
 
 
 def near_slice(cache: HeldTokens, size: int = REFRESH_SLICE) -> IntArray | None:
-    """The stale slots nearest to the anchor, rising; None where none is near, or holes wait for a prompt."""
+    """The stale slots nearest to the anchor, else the first ones of the prompt's end, where the lead is, rising; None
+    where there are none, or holes wait for a prompt.
+    """
     if _has_holes(cache):
         return None
     first = max(cache.exact_length, cache.anchor - NEAR)
     last = min(cache.length, cache.anchor + NEAR)
     near = np.flatnonzero(cache.stale[first:last]) + first
     if not len(near):
-        return None
+        end = max(cache.exact_length, cache.length - MAX_LEAD)
+        near = np.flatnonzero(cache.stale[end : cache.length])[:size] + end
+        return near.astype(np.int32) if len(near) else None
     nearest = near[np.argsort(np.abs(near - cache.anchor), kind="stable")[:size]]
     return np.sort(nearest).astype(np.int32)
 

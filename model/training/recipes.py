@@ -56,4 +56,7 @@ def load_recipe(name: str, path: Path = RECIPES) -> Recipe:
         raise ModelError(f"There is no recipe '{name}'; choose one of: {', '.join(sorted(tables))}.")
     table = dict(tables[name])
     lengths = tuple((float(until), int(length)) for until, length in table.pop("lengths"))
-    return Recipe(name=name, shape=Shape(**table.pop("shape")), lengths=lengths, **table)
+    shape = table.pop("shape")
+    if isinstance(shape, str):
+        shape = tables[shape]["shape"]
+    return Recipe(name=name, shape=Shape(**shape), lengths=lengths, **table)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -28,8 +28,7 @@ from model.held_tokens import HOLE, HeldTokens
 from model.prompt import Prompt
 from model.refresh import near_slice
 from model.reuse import ReusePlan, plan_reuse
-from model.tokens import NO_SERIAL
-from model.vllm.wire import MAX_SERIAL, Params, salt
+from model.vllm.wire import Params, salt
 
 NEAR = 64
 """Tokens between two edited spans that are computed again rather than take another request."""
@@ -39,9 +38,6 @@ MAX_REQUESTS = 4
 
 REFRESH_SLICE = 256
 """Tokens that one request computes again while the editor is idle."""
-
-_MARKERS_FROM = MAX_SERIAL // 2
-"""A suffix marker's identity is the one of the token before it, from here on."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,6 @@ class RemoteDocument:
 
         `counts` is filled in with what is expected.
         """
-        prompt = with_marker(prompt)
         held = self.held
         length = held.length
         plan = plan_reuse(held.ids[:length], held.serials[:length], held.exact_length, prompt, "pie")
@@ -127,17 +122,6 @@ class RemoteDocument:
         # The server may hold more than is known here; what is taken for computed shall have been.
         params = Params(self.name, self._prompt.serials[:end], is_partial, fresh_from=start)
         return Step(self._prompt, start, end, params, salt(self.name, self._epoch))
-
-
-def with_marker(prompt: Prompt) -> Prompt:
-    """The prompt with an identity for its suffix marker: "the marker behind that token". Without one every edit before
-    it would take one more request, to compute a single token.
-    """
-    if not 0 < prompt.anchor < len(prompt) or prompt.serials[prompt.anchor - 1] == NO_SERIAL:
-        return prompt
-    serials = prompt.serials.copy()
-    serials[prompt.anchor] = _MARKERS_FROM + serials[prompt.anchor - 1]
-    return replace(prompt, serials=serials)
 
 
 def _count(

@@ -20,7 +20,7 @@ from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import MAX_ZONES, KVCache
 from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
-from model.prompt import LEAD, MAX_LEAD, Layout, Prompt
+from model.prompt import FRESH, MAX_LEAD, Layout, Prompt
 from model.reuse import plan_reuse
 from model.rope import inverse_frequencies
 from model.snapshot import Snapshot
@@ -310,12 +310,12 @@ def test_typing_encodes_what_was_typed(editor: Editor) -> None:
         assert second.kept + second.encoded == second.prompt
 
 
-def test_an_edit_far_above_encodes_itself_and_the_lead_only(editor: Editor) -> None:
+def test_an_edit_far_above_encodes_itself_and_the_end_only(editor: Editor) -> None:
     editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
     editor.apply(Edit(4, 7, b"subtract_all"))
     editor.caret += 9
     counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
-    assert counts.encoded <= LEAD + 20
+    assert counts.encoded <= FRESH + 14
     assert counts.stale > counts.prompt // 2
 
 

@@ -15,11 +15,11 @@ from model.embedded.checkpoint import load_decoder
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest, ReuseMode, never_cancelled
 from model.factory import DEFAULT_MODEL
-from model.prompt import Layout, Prompt
+from model.prompt import Layout, Prompt, Window
 from model.tokenizer import HubTokenizer
 from model.tokens import TokenRun, new_serials
 from model.vllm.http import Connection
-from model.vllm.steps import RemoteDocument, Step, with_marker
+from model.vllm.steps import RemoteDocument, Step
 from model.vllm.wire import KEY
 
 TOKENIZER = HubTokenizer.from_folder(DEFAULT_MODEL)
@@ -35,6 +35,7 @@ class File:
         self.serials = new_serials(len(self.ids))
         self.caret = len(self.ids) * 2 // 3
         self.lead = 20
+        self._window = Window()
 
     def replace(self, start: int, end: int, ids: list[int]) -> None:
         self.ids = np.concatenate((self.ids[:start], np.array(ids, dtype=np.int32), self.ids[end:]))
@@ -50,7 +51,7 @@ class File:
         self.replace(at, min(at + removed, len(self.ids)), self.words(added))
         if rng.random() < 0.3:
             self.caret = rng.randrange(64, len(self.ids))
-        self.lead = rng.randrange(50)
+            self.lead = rng.randrange(60)
 
     def words(self, count: int) -> list[int]:
         """Tokens as the file has them."""
@@ -59,7 +60,8 @@ class File:
     def prompt(self) -> Prompt:
         before = TokenRun(self.ids[: self.caret], self.serials[: self.caret])
         after = TokenRun(self.ids[self.caret :], self.serials[self.caret :])
-        return with_marker(LAYOUT.prompt(before, after, self.lead))
+        lead = min(self.lead, self.caret)
+        return LAYOUT.prompt(before, after, lead, self._window.identities(before, lead))
 
 
 class Embedded:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engine import TokenCounts
-from model.prompt import Prompt
-from model.tokens import NO_SERIAL, new_serials
+from model.prompt import FRESH, Prompt, Window
+from model.tokens import NO_SERIAL, TokenRun, new_serials
 from model.vllm.documents import NO_ROW, Documents
-from model.vllm.steps import MAX_REQUESTS, RemoteDocument, Step, with_marker
+from model.vllm.steps import MAX_REQUESTS, RemoteDocument, Step
 
 PREFIX, SUFFIX, MIDDLE = 900_001, 900_002, 900_003
 
@@ -24,6 +24,7 @@ class File:
         self.serials = new_serials(size).tolist()
         self.caret = size // 2
         self.lead = 0
+        self._window = Window()
 
     def insert(self, at: int, count: int) -> None:
         self.serials[at:at] = new_serials(count).tolist()
@@ -41,7 +42,9 @@ class File:
     def prompt(self) -> Prompt:
         anchor = max(0, self.caret - self.lead)
         head, lead, after = self.serials[:anchor], self.serials[anchor : self.caret], self.serials[self.caret :]
-        serials = [NO_SERIAL, *head, NO_SERIAL, *after, NO_SERIAL, *[NO_SERIAL] * len(lead)]
+        before = np.array(self.serials[: self.caret], dtype=np.int64)
+        own = self._window.identities(TokenRun(before.astype(np.int32), before), len(lead))
+        serials = [NO_SERIAL, *head, own[0], *after, *own[1:]]
         ids = [PREFIX, *head, SUFFIX, *after, MIDDLE, *lead]
         return Prompt(np.array(ids, dtype=np.int32), np.array(serials, dtype=np.int64), 1 + len(head), lead=len(lead))
 
@@ -90,16 +93,14 @@ def test_a_deletion_takes_one_request() -> None:
     assert (counts.prompt, counts.kept, counts.turned, counts.encoded) == (1703, 101, 1601, 1)
 
 
-def test_a_suffix_marker_stays_with_the_token_before_it() -> None:
-    file = File(100)
-    prompt = with_marker(file.prompt())
-    before = int(prompt.serials[prompt.anchor])
-    file.insert(3, 5)
-    moved = with_marker(file.prompt())
-    assert int(moved.serials[moved.anchor]) == before
-    file.insert(file.caret, 1)
-    changed = with_marker(file.prompt())
-    assert int(changed.serials[changed.anchor]) != before
+def test_an_edit_far_from_the_caret_computes_the_end_of_the_lead_only() -> None:
+    file, remote = File(2000), RemoteDocument()
+    file.lead = 100
+    list(remote.steps(file.prompt()))
+    file.insert(100, 12)
+    edit, last = remote.steps(file.prompt())
+    assert (edit.start, edit.end) == (101, 113)
+    assert (last.start, last.end) == (2015 - FRESH, 2015)
 
 
 def test_a_caret_that_jumps_takes_two_requests() -> None:
@@ -134,6 +135,21 @@ def test_a_request_that_failed_is_asked_for_again() -> None:
     file.insert(100, 12)
     next(remote.steps(file.prompt()))
     assert len(list(remote.steps(file.prompt()))) == 2
+
+
+def test_the_lead_is_refreshed_after_what_is_near_the_anchor() -> None:
+    file, remote = File(2000), RemoteDocument()
+    file.lead = 100
+    list(remote.steps(file.prompt()))
+    file.insert(890, 1)
+    list(remote.steps(file.prompt()))
+    refreshed = []
+    while (step := remote.refresh_step()) is not None:
+        refreshed.append((step.start, step.end))
+        remote.refreshed(step)
+    *near, lead = refreshed
+    assert near and max(end for _, end in near) <= remote.held.anchor + 256 < lead[0]
+    assert lead[1] == remote.held.length - FRESH
 
 
 def test_refreshing_ends_when_nothing_near_the_anchor_is_stale() -> None:
