@@ -1,11 +1,12 @@
 """What an edit costs: from the edit to the first token and to a suggestion, against what else could answer.
 
-    python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,transformers,llama.cpp]
+    python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,vllm,…]
 
 A real file of so many tokens, the caret at its end. The file is edited at 2 %, at 50 % or just above the caret: a
 character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps to
 the middle; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
-asked for the one behind it, several edits in a row. Tokenising is in keyturn's figures and not in the others'.
+asked for the one behind it, several edits in a row. Tokenising is in the figures of keyturn's engines and not in the
+others'.
 
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
 Peers that compute everything anew are measured once a size, since it does not matter to them what was edited. Results
@@ -143,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--peers", default="keyturn,transformers,llama.cpp")
+    parser.add_argument("--peers", default="keyturn,transformers,llama.cpp,vllm")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--plot", action="store_true", help="draw the recorded result only")
@@ -164,7 +165,7 @@ def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Pat
         completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
         assert isinstance(completer.engine, EmbeddedEngine)
         for peer in the_peers(model, completer.engine, size, peers, folder):
-            anew = peer.name in ("keyturn off", "transformers")
+            anew = peer.name.endswith("no cache")
             for edit, place in cases(anew):
                 row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
                 row |= trial(completer, peer, size, edit, PLACES.get(place, 0), 2 if anew else repeats)
@@ -220,7 +221,7 @@ def plot(found: dict[str, Any], target: Path) -> None:
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
     for peer in dict.fromkeys(row["peer"] for row in rows):
         points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]
-        axes.loglog(*zip(*points, strict=True), marker="o", label=peer, linewidth=3 if peer == "keyturn pie" else 1)
+        axes.loglog(*zip(*points, strict=True), marker="o", label=peer, linewidth=3 if peer == "keyturn" else 1)
     axes.set_xlabel("tokens of the file")
     axes.set_ylabel("milliseconds to the first token")
     axes.set_title("A line is put in at the top of the file")

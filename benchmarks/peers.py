@@ -1,7 +1,7 @@
 """What else could answer an edit, on the same weights: each told the prompt's token ids, each with its own cache.
 
 A peer is warm when it has answered the prompt before the edit. `llama_cpp` and `gguf` are installed by
-`pip install '.[peers]'`.
+`pip install '.[peers]'`, vLLM by `python -m tests.vllm.install`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.gguf_file import gguf_of
 from model.embedded.engine import EmbeddedEngine
-from model.engine import CompletionRequest, ReuseMode
+from model.engine import CompletionRequest, Engine, ReuseMode
 from model.prompt import Prompt
 from model.tokens import common_prefix
 
@@ -38,10 +38,10 @@ class Peer(Protocol):
 
 
 class Keyturn:
-    """The embedded engine."""
+    """One of keyturn's engines, which is also told the tokens' identities."""
 
-    def __init__(self, engine: EmbeddedEngine, reuse: ReuseMode) -> None:
-        self.name = f"keyturn {reuse}"
+    def __init__(self, engine: Engine, reuse: ReuseMode, name: str) -> None:
+        self.name = name
         self._engine, self._reuse = engine, reuse
 
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
@@ -55,7 +55,7 @@ class Transformers:
     def __init__(self, folder: Path, *, keeps_prefix: bool) -> None:
         from transformers import AutoModelForCausalLM, DynamicCache
 
-        self.name = "transformers, prefix cache" if keeps_prefix else "transformers"
+        self.name = "transformers, prefix cache" if keeps_prefix else "transformers, no cache"
         self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16).eval()
         self._new_cache: Callable[[], Any] = DynamicCache
         self._keeps_prefix = keeps_prefix
@@ -145,17 +145,30 @@ class LlamaCpp:
         return int(np.ctypeslib.as_array(scores, shape=(self._model.n_vocab(),)).argmax())
 
 
+def vllm_peers(model: Path, context: int, folder: Path) -> Iterator[Peer]:
+    """A vLLM for processors: its own prefix caching, for which it is sent nothing of ours, and the plugin."""
+    from benchmarks.vllm_edits import engine_of
+    from tests.vllm.server import serving
+
+    options = ("--dtype", "bfloat16", "--max-model-len", str(context), "--memory-mb", "1024")
+    with serving(folder / "vllm.log", *options, model=model) as server:
+        yield Keyturn(engine_of(server.url, context), "exact", "vLLM, prefix cache")
+        yield Keyturn(engine_of(server.url, context), "pie", "vLLM with keyturn's plugin")
+
+
 def the_peers(model: Path, engine: EmbeddedEngine, size: int, wanted: str, folder: Path) -> Iterator[Peer]:
     """One after the other, so that only one holds memory and threads."""
     if "keyturn" in wanted:
-        yield Keyturn(engine, "pie")
-        yield Keyturn(engine, "exact")
+        yield Keyturn(engine, "pie", "keyturn")
+        yield Keyturn(engine, "exact", "keyturn, prefix cache")
         if size <= MAX_SLOW_TOKENS:
-            yield Keyturn(engine, "off")
+            yield Keyturn(engine, "off", "keyturn, no cache")
     if "transformers" in wanted:
         yield Transformers(model, keeps_prefix=True)
         if size <= MAX_SLOW_TOKENS:
             yield Transformers(model, keeps_prefix=False)
+    if "vllm" in wanted:
+        yield from vllm_peers(model, size + 1024, folder)
     if "llama.cpp" in wanted:
         for kind in ("BF16", "Q8_0"):
             file = gguf_of(model, folder, kind)

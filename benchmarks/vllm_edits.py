@@ -123,10 +123,10 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
-def engine_of(url: str) -> VllmEngine:
+def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
     tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
     connection = Connection(Address(url))
-    engine = VllmEngine(connection, tokenizer, model="served", max_context=8192, version="0.32")
+    engine = VllmEngine(connection, tokenizer, model="served", max_context=max_context, version="0.32")
     assert engine.has_plugin
     return engine
 

@@ -29,7 +29,7 @@ def run(tmp_path: Path, name: str, *arguments: str) -> Any:
 def test_edit_latency(tmp_path: Path) -> None:
     arguments = ("--sizes", "300", "--repeats", "1", "--peers", "keyturn", "--model", "model/weights")
     rows = run(tmp_path, "edit_latency", *arguments)["rows"]
-    assert {row["peer"] for row in rows} == {"keyturn pie", "keyturn exact", "keyturn off"}
+    assert {row["peer"] for row in rows} == {"keyturn", "keyturn, prefix cache", "keyturn, no cache"}
     assert len({(row["edit"], row["place"]) for row in rows}) == 2 + 5 * 3
     assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
 

@@ -1,8 +1,8 @@
 """The pool of rows, in a worker: copies tokens between vLLM's paged cache and the pool, and turns keys on the way back.
 
-A paged cache is given as two views a layer, keys and values, each [blocks, kv_heads, block_size, head_dim]. A row of
-the pool holds one token of all layers, keys as they were when the model wrote them, rotated to their origin. A key that
-goes back to its origin is copied bit for bit; another one is turned once, computed in float32 and rounded once.
+A paged cache is given as two views a layer, keys and values. A row of the pool holds one token of all layers, keys as
+they were when the model wrote them, rotated to their origin. A key that goes back to its origin is copied bit for bit;
+another one is turned once, computed in float32 and rounded once.
 
 Knows torch, not vLLM. Every tensor parallel rank has a pool of its own heads and obeys the same commands.
 """
@@ -44,8 +44,46 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Paged:
+    """Keys or values of one layer's paged cache, in the order in which the attention kernels keep them.
+
+    `view` is [blocks, kv_heads, block_size / t, t, head_dim / d, d]: kernels that pack tiles keep `t` tokens or `d`
+    numbers of a head together.
+    """
+
+    view: Tensor
+
+    @property
+    def block_size(self) -> int:
+        return self.view.shape[2] * self.view.shape[3]
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """[kv_heads, head_dim]."""
+        return self.view.shape[1], self.view.shape[4] * self.view.shape[5]
+
+    def read(self, block: Tensor, offset: Tensor) -> Tensor:
+        """[n, kv_heads, head_dim] of the tokens at these offsets of these blocks, both [n]; a copy."""
+        tile = self.view.shape[3]
+        return self.view[block, :, offset // tile, offset % tile].flatten(-2)
+
+    def write(self, block: Tensor, offset: Tensor, tokens: Tensor) -> None:
+        """Put `tokens`, [n, kv_heads, head_dim], at these offsets of these blocks."""
+        tile = self.view.shape[3]
+        self.view[block, :, offset // tile, offset % tile] = tokens.reshape(*tokens.shape[:2], *self.view.shape[4:])
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer's paged cache."""
+
+    keys: Paged
+    values: Paged
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One layer's rows, [num_rows, kv_heads, head_dim] each."""
 
     keys: Tensor
     values: Tensor
@@ -71,24 +109,24 @@ class Pool:
         self._layers = layers
         self._block_size = block_size
         self._frequencies = frequencies.double().cpu()
-        cache = layers[0].keys
+        cache = layers[0].keys.view
         device = device or torch.device("cpu")
         pinned = device.type == "cpu" and cache.device.type == "cuda"
         self._device = device
 
-        def rows_for(view: Tensor) -> Tensor:
-            shape = (num_rows, view.shape[1], view.shape[3])
-            return torch.empty(shape, dtype=view.dtype, device=device, pin_memory=pinned)
+        def rows_for(paged: Paged) -> Tensor:
+            shape = (num_rows, *paged.token_shape)
+            return torch.empty(shape, dtype=paged.view.dtype, device=device, pin_memory=pinned)
 
-        self._rows = [Layer(rows_for(layer.keys), rows_for(layer.values)) for layer in layers]
+        self._rows = [_Rows(rows_for(layer.keys), rows_for(layer.values)) for layer in layers]
 
     def save(self, command: Save) -> None:
         """Copy tokens from the paged cache into rows."""
         block, offset = self._places(command.block_ids, command.start, len(command.rows))
         rows = torch.from_numpy(command.rows.astype(np.int64)).to(self._device)
         for layer, held in zip(self._layers, self._rows, strict=True):
-            held.keys[rows] = layer.keys[block, :, offset].to(self._device)
-            held.values[rows] = layer.values[block, :, offset].to(self._device)
+            held.keys[rows] = layer.keys.read(block, offset).to(self._device)
+            held.values[rows] = layer.values.read(block, offset).to(self._device)
 
     def load(self, command: Load) -> None:
         """Copy rows into the paged cache, keys turned to where their tokens stand now."""
@@ -96,29 +134,29 @@ class Pool:
         rows = torch.from_numpy(command.rows.astype(np.int64)).to(self._device)
         turns = self._turns(command.shifts)
         for layer, held in zip(self._layers, self._rows, strict=True):
-            device = layer.keys.device
+            device = layer.keys.view.device
             keys = held.keys[rows].to(device, non_blocking=True)
             part = keys[..., : 2 * len(self._frequencies)]
             for which, turn in turns:
                 part[which] = rotated(part[which], turn)
-            layer.keys[block, :, offset] = keys
-            layer.values[block, :, offset] = held.values[rows].to(device, non_blocking=True)
+            layer.keys.write(block, offset, keys)
+            layer.values.write(block, offset, held.values[rows].to(device, non_blocking=True))
 
     def _places(self, block_ids: Sequence[int], start: int, count: int) -> tuple[Tensor, Tensor]:
         """(block, offset in it) of so many tokens, in the paged cache's own blocks."""
         cache = self._layers[0].keys
-        own_size = cache.shape[2]
+        own_size, device = cache.block_size, cache.view.device
         positions = np.arange(start, start + count)
         block = np.asarray(block_ids, dtype=np.int64)[positions // self._block_size]
         offset = positions % self._block_size
         block = block * (self._block_size // own_size) + offset // own_size
-        return torch.from_numpy(block).to(cache.device), torch.from_numpy(offset % own_size).to(cache.device)
+        return torch.from_numpy(block).to(device), torch.from_numpy(offset % own_size).to(device)
 
     def _turns(self, shifts: Ints) -> list[tuple[slice | Tensor, Tensor]]:
         """Which tokens to turn, and how: one entry for each distance where there are few, one for all where there are
         many.
         """
-        device = self._layers[0].keys.device
+        device = self._layers[0].keys.view.device
         distances, which = np.unique(shifts, return_inverse=True)
         turns = turns_of(torch.outer(torch.from_numpy(distances.astype(np.float64)), self._frequencies)).to(device)
         if len(distances) > _MANY:

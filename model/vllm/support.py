@@ -127,10 +127,16 @@ def _cpu_obstacle(spec: FullAttentionSpec) -> str | None:
 
     if not current_platform.is_cpu():
         return None
+    isa = cpu_instructions(spec.dtype, spec.block_size, spec.head_size)
+    return None if isa in ("vec", "vec16", "amx") else f"On this processor keys are packed for {isa}."
+
+
+def cpu_instructions(dtype: torch.dtype, block_size: int, head_dim: int) -> str:
+    """The instructions for which vLLM's attention on this processor orders its cache."""
     from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
 
-    isa = _get_attn_isa(spec.dtype, spec.block_size, spec.head_size)
-    return None if isa in ("vec", "vec16") else f"On this processor keys are packed for {isa}."
+    isa: str = _get_attn_isa(dtype, block_size, head_dim)
+    return isa
 
 
 def _options(vllm_config: VllmConfig) -> dict[str, Any]:

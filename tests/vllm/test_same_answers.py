@@ -6,20 +6,27 @@ import argparse
 import inspect
 import json
 import random
+import statistics
 import threading
 import typing
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from model.vllm.http import Address, Connection
 from model.vllm.steps import RemoteDocument
 from tests.vllm.files import Embedded, File, Remote
-from tests.vllm.server import Vllm
+from tests.vllm.server import Vllm, serving
 
 MODULES = (argparse, inspect, typing, json.decoder, random)
 NUM_EDITS = 220
+NUM_ROUGH = 30
+ROUGH_TOLERANCE = 0.1
+LIKELY = -6.0
+"""Natural-log probability from which a token is compared in bfloat16."""
 TOLERANCE = 2e-3
 """In float32; the likeliest twenty tokens' log-probabilities agree to 3e-5 in most cases."""
 
@@ -50,6 +57,25 @@ def test_edits_in_the_middle_agree_with_the_embedded_engine(tight: Vllm, remote:
     assert remote.num_losses > len(documents), "no document was evicted"
     assert tight.metric("keyturn:evictions_total") > 0
     assert tight.metric("keyturn:tokens_turned_total") > 10_000
+
+
+def test_in_bfloat16_edits_agree_as_far_as_it_rounds(tmp_path: Path) -> None:
+    """In whatever order this processor's kernels pack keys of 16 bits."""
+    rng = random.Random(10)
+    embedded = Embedded(torch.float32)
+    file = File(inspect.getsource(argparse).encode(), rng, num_tokens=1500)
+    apart = []
+    with serving(tmp_path / "log", "--dtype", "bfloat16", "--max-model-len", "4096", "--memory-mb", "64") as server:
+        connection = Connection(Address(server.url))
+        remote = Remote(connection)
+        for _ in range(NUM_ROUGH):
+            file.edit()
+            prompt = file.prompt()
+            theirs, ours = remote.logprobs("rough", prompt), embedded.logprobs("rough", prompt)
+            apart.append(max(abs(float(ours[token]) - value) for token, value in theirs.items() if value > LIKELY))
+        connection.close()
+        assert server.metric("keyturn:tokens_turned_total") > 10_000
+    assert statistics.median(apart) < ROUGH_TOLERANCE and max(apart) < 5 * ROUGH_TOLERANCE, sorted(apart)
 
 
 def test_text_that_only_grows_is_completed_as_stock_vllm_completes_it(remote: Remote) -> None:
