@@ -9,8 +9,9 @@ asked for the one behind it, several edits in a row. Tokenising is in the figure
 others'.
 
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
-Peers that compute everything anew are measured once a size, since it does not matter to them what was edited. Results
-go to benchmarks/results/edit_latency.json, with `--plot` (needs matplotlib) a picture to docs/edit-latency.png.
+Peers that compute everything anew are measured once a size, prefix caches once a place, since it does not matter to
+them what was edited; files of more than 8,000 tokens with one kind of edit. Results go to
+benchmarks/results/edit_latency.json, with `--plot` (needs matplotlib) a picture to docs/edit-latency.png.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
 LINE_TOKENS = 16
 """Tokens of a suggested line. Random weights never end one."""
 REPEATS = 7
+SECONDS = 8
+"""After so long in one row there are no more repeats; two there are always."""
+ALL_KINDS_UNTIL = 8000
+"""Tokens of a file."""
 RESULT = Path(__file__).with_name("results") / "edit_latency.json"
 PLOT = Path(__file__).parents[1] / "docs" / "edit-latency.png"
 
@@ -165,21 +170,21 @@ def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Pat
         completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
         assert isinstance(completer.engine, EmbeddedEngine)
         for peer in the_peers(model, completer.engine, size, peers, folder):
-            anew = peer.name.endswith("no cache")
-            for edit, place in cases(anew):
+            for edit, place in cases(peer.name, size):
                 row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
-                row |= trial(completer, peer, size, edit, PLACES.get(place, 0), 2 if anew else repeats)
+                row |= trial(completer, peer, size, edit, PLACES.get(place, 0), repeats)
                 rows.append(row)
                 sys.stderr.write(f"{row}\n")
     return {"model": model.name, "line_tokens": LINE_TOKENS, "rows": rows, "machine": machine()}
 
 
-def cases(anew: bool) -> Iterator[tuple[str, str]]:
-    """(edit, place) to measure; only one for a peer that computes everything anew."""
-    if anew:
+def cases(peer: str, size: int) -> Iterator[tuple[str, str]]:
+    """(edit, place) to measure."""
+    if peer.endswith("no cache"):
         yield "line in", "2 %"
         return
-    for edit in EDITS:
+    few = ("append", "line in", "caret jump")
+    for edit in few if peer.endswith("prefix cache") or size > ALL_KINDS_UNTIL else EDITS:
         for place in ("",) if edit in ANYWHERE else PLACES:
             yield edit, place
 
@@ -190,15 +195,20 @@ def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, 
     text = Text(source(completer, size))
     document = Document(completer, text, len(text.data))
     peer.answer(document.prompt()[0], 1)
-    firsts, lines = [], []
-    for _ in range(repeats):
+    firsts, lines, started = [], [], time.monotonic()
+    while len(firsts) < min(2, repeats) or (len(firsts) < repeats and time.monotonic() - started < SECONDS):
         EDITS[edit](document, share)
         prompt, tokenising = document.prompt()
         own = tokenising if isinstance(peer, Keyturn) else 0.0
         first, line = peer.answer(prompt, LINE_TOKENS)
         firsts.append(own + first)
         lines.append(own + line)
-    return {"first_token_ms": spread(firsts), "line_ms": spread(lines), "prompt_tokens": len(prompt)}
+    return {
+        "repeats": len(firsts),
+        "first_token_ms": spread(firsts),
+        "line_ms": spread(lines),
+        "prompt_tokens": len(prompt),
+    }
 
 
 def source(completer: Completer, size: int) -> bytes:

@@ -29,7 +29,11 @@ MAX_SLOW_TOKENS = 16_000
 
 
 class Peer(Protocol):
-    """One way to answer; `answer` brings it to a prompt and generates."""
+    """One way to answer; `answer` brings it to a prompt and generates.
+
+    The name of one that computes everything anew ends with "no cache", that of one that keeps what stands before an
+    edit with "prefix cache".
+    """
 
     name: str
 
@@ -105,7 +109,7 @@ class LlamaCpp:
         import llama_cpp
 
         kind = file.stem.rsplit("-", 1)[-1]
-        self.name = f"llama.cpp {kind}" + (f", cache-reuse {cache_reuse}" if cache_reuse else "")
+        self.name = f"llama.cpp {kind}, " + (f"cache-reuse {cache_reuse}" if cache_reuse else "prefix cache")
         self._lib: Any = llama_cpp
         self._model = open_llama(file, context=context, threads=threads)
         self._memory: Any = llama_cpp.llama_get_memory(self._model.ctx)
