@@ -1,9 +1,10 @@
 """Start-up and memory of the server: process start to `initialize`, to the first suggestion, and resident memory.
 
-    python benchmarks/footprint.py [--runs 5] [--output benchmarks/results/footprint.json]
+    python benchmarks/footprint.py [--runs 5] [--contexts 512,1024,2048,4096]
 
-Drives the real server with the default model over standard input and output. Prints JSON; with `--output` also
-records it.
+Drives the real server with the default model over standard input and output. Memory is measured once for each context:
+when the server is ready, and with ten files of 2,000 lines that have been completed in; and what the caches of these
+files hold. Results go to benchmarks/results/footprint.json.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import sys
 import sysconfig
 import time
@@ -22,11 +22,14 @@ import psutil
 from lsprotocol import types
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.spread import spread
 from lsp.client import EditorClient
 from model.machine import machine
 
 NUM_FILES = 10
 NUM_LINES = 2000
+CONTEXTS = (512, 1024, 2048, 4096)
+RESULT = Path(__file__).with_name("results") / "footprint.json"
 
 
 def source() -> str:
@@ -54,21 +57,28 @@ async def start_up() -> dict[str, float]:
     return {"initialize_ms": (initialized - started) * 1000, "first_suggestion_ms": (suggested - started) * 1000}
 
 
-async def memory() -> dict[str, float]:
-    """Megabytes resident, before and after ten files of 2,000 lines were opened and completed in."""
+async def memory(context_tokens: int) -> dict[str, float]:
+    """Megabytes, resident and of all caches, with a context of so many tokens."""
     client = EditorClient()
     await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
-    await client.open_session({})
+    await client.open_session({"context_tokens": context_tokens})
     process = psutil.Process(client.process_id)
     ready = process.memory_info().rss
-    text = source()
-    for number in range(NUM_FILES):
-        uri = f"file:///file_{number}.py"
+    text, caches = source(), 0
+    uris = [f"file:///file_{number}.py" for number in range(NUM_FILES)]
+    for number, uri in enumerate(uris):
         open_document(client, uri, text)
         await ask(client, uri, 400 + 100 * number)
     full = process.memory_info().rss
+    for uri in uris:
+        caches += (await client.protocol.send_request_async("keyturn/stats", {"uri": uri})).cache_bytes
     await client.end_session()
-    return {"ready_mb": ready / 1e6, "ten_files_mb": full / 1e6}
+    return {
+        "context_tokens": context_tokens,
+        "ready_mb": round(ready / 1e6, 1),
+        "ten_files_mb": round(full / 1e6, 1),
+        "caches_mb": round(caches / 1e6, 1),
+    }
 
 
 def open_document(client: EditorClient, uri: str, text: str) -> None:
@@ -86,31 +96,25 @@ async def ask(client: EditorClient, uri: str, line: int) -> None:
     )
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-async def measure(runs: int) -> dict[str, Any]:
+async def measure(runs: int, contexts: list[int]) -> dict[str, Any]:
     starts = [await start_up() for _ in range(runs)]
-    memories = [await memory() for _ in range(min(runs, 3))]
     return {
-        "machine": machine(),
         "runs": runs,
         **{name: spread([start[name] for start in starts]) for name in starts[0]},
-        **{name: spread([found[name] for found in memories]) for name in memories[0]},
+        "memory": [await memory(context) for context in contexts],
+        "machine": machine(),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    result = json.dumps(asyncio.run(measure(options.runs)), indent=2) + "\n"
-    sys.stdout.write(result)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(result)
+    parser.add_argument("--contexts", default=",".join(map(str, CONTEXTS)))
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    found = asyncio.run(measure(args.runs, [int(context) for context in args.contexts.split(",")]))
+    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

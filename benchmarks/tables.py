@@ -125,15 +125,25 @@ def footprint(found: dict[str, Any]) -> str:
     names = {
         "initialize_ms": "process start to `initialize`, ms",
         "first_suggestion_ms": "process start to the first suggestion, ms",
-        "ready_mb": "resident once ready, MB",
-        "ten_files_mb": "resident with ten files of 2,000 lines, MB",
     }
     lines = [
-        [title, *(_number(found[name][part]) for part in ("median", "least", "most"))]
-        for name, title in names.items()
-        if name in found
+        [title, *(_number(found[name][part]) for part in ("median", "min", "max"))] for name, title in names.items()
     ]
-    return _table(["", "median", "least", "most"], lines) + f"\n\n{measured_on(found)}"
+    memory = [[f"{row['context_tokens']:,}", *(_number(row[name]) for name in MEMORY)] for row in found["memory"]]
+    return "\n\n".join(
+        (
+            _table(["", "median", "least", "most"], lines),
+            _table(["context, tokens", *MEMORY.values()], memory),
+            measured_on(found),
+        )
+    )
+
+
+MEMORY = {
+    "ready_mb": "resident once ready, MB",
+    "ten_files_mb": "with ten files of 2,000 lines, MB",
+    "caches_mb": "of it caches, MB",
+}
 
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {

@@ -40,6 +40,13 @@ def test_speed(tmp_path: Path) -> None:
     assert all(row["prefill_ms"] > 0 and row["step_ms"] > 0 for row in rows)
 
 
+def test_footprint(tmp_path: Path) -> None:
+    found = run(tmp_path, "footprint", "--runs", "1", "--contexts", "256")
+    assert 0 < found["initialize_ms"]["median"] < found["first_suggestion_ms"]["median"]
+    [memory] = found["memory"]
+    assert 0 < memory["caches_mb"] < memory["ten_files_mb"]
+
+
 def test_typing_session(tmp_path: Path) -> None:
     found = run(tmp_path, "typing_session", "--keystrokes", "12")
     assert found["answered"] + found["withdrawn"] >= 12
