@@ -30,11 +30,12 @@ def filled(page: str) -> str:
     """The page with each table that has been recorded made anew."""
 
     def table(match: re.Match[str]) -> str:
-        name = match[2]
-        source = RESULTS / f"{TABLES[name][0]}.json"
-        if not source.is_file():
+        *names, made = TABLES[match[2]]
+        sources = [RESULTS / f"{name}.json" for name in names]
+        if not all(source.is_file() for source in sources):
             return match[0]
-        return match[1] + TABLES[name][1](json.loads(source.read_text(encoding="utf-8"))) + "\n" + match[3]
+        found = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
+        return match[1] + made(*found) + "\n" + match[3]
 
     return _MARKED.sub(table, page)
 
@@ -146,7 +147,19 @@ MEMORY = {
 }
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+def ablation(edits: dict[str, Any], plain: dict[str, Any]) -> str:
+    """What training for edits buys: two short runs, after an edit."""
+    lines = []
+    for name, found in (("for edits", edits), ("not for edits", plain)):
+        for way in ("exact", "pie"):
+            row = found["results"][f"after an edit, {way}"]
+            figures = (f"{row['exact_match']:.2f}", f"{row['edit_similarity']:.2f}", f"{row['bits_per_byte']:.4f}")
+            lines.append([name, way, str(row["carets"]), *figures])
+    head = ["trained", "cache after an edit", "carets", "exact match %", "edit similarity", "bits per byte"]
+    return _table(head, lines) + f"\n\n{measured_on(edits)}"
+
+
+TABLES: dict[str, Any] = {
     "edits by size": ("edit_latency", edits_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
     "speed": ("speed", speed),
@@ -154,8 +167,9 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "quality of reuse": ("reuse_quality", quality),
     "footprint": ("footprint", footprint),
     "model": ("model", whole),
+    "ablation": ("ablation_edits", "ablation_plain", ablation),
 }
-"""Name of a table → the result's file and what makes the table."""
+"""Name of a table → the results' files and what makes the table of them."""
 
 
 def _by_size(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> str:
