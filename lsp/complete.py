@@ -9,7 +9,7 @@ from pathlib import Path
 from ast_tools.languages import language_for
 from ast_tools.text import PositionEncoding, Text
 from lsp.exits import DONE, UsageError
-from lsp.headless import answer_as_json, configuration_for, load, sampling_of, warn, write_line
+from lsp.headless import answer_as_json, configuration_for, load, sampling_of, say, warn, write_line
 from lsp.suggestion import Question, think
 from lsp.syntax_trees import SyntaxTrees
 from model.snapshot import Snapshot
@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> int:
     answer = think(completer, SyntaxTrees(), question)
     suggestion = answer.texts[0] if answer.texts else ""
     if not options.json:
-        write_line(suggestion)
+        if suggestion:
+            write_line(suggestion)
+        else:
+            say("There is nothing to suggest here.")
         return DONE
     at_line, at_column = text.position_at(caret, PositionEncoding.UTF16)
     position = {"line": at_line, "character": at_column}

@@ -41,16 +41,17 @@ def configuration_for(folder: Path, options: argparse.Namespace | None = None) -
 
 def warn(configuration: Configuration) -> None:
     for problem in configuration.problems:
-        _say(problem)
+        say(problem)
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A line to standard error, which is not the answer."""
     sys.stderr.write(f"keyturn: {message}\n")
 
 
 def load(settings: Settings) -> CompleterLike:
     """Load the engine; what it has to say meanwhile goes to standard error."""
-    return load_completer(settings.for_engine(), notice=_say)
+    return load_completer(settings.for_engine(), notice=say)
 
 
 def sampling_of(settings: Settings) -> Sampling:

@@ -50,6 +50,8 @@ MessageId = int | str
 Handler = Callable[[Any], Any]
 
 _MAX_ERROR_CHARS = 400
+_MAX_UNREAD_BYTES = 64 * 2**20
+"""A client that leaves more than this unread is given up."""
 
 
 class KeyturnProtocol(LanguageServerProtocol):
@@ -109,7 +111,7 @@ class KeyturnProtocol(LanguageServerProtocol):
     def receive(self, body: bytes) -> None:
         """Handle one message. Whatever is in it, nothing is raised."""
         try:
-            message = json.loads(body.decode("utf-8"))
+            message = json.loads(body.decode("utf-8"), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             logger.warning("The client sent a message that is not JSON: %s", error)
             self._send_error(None, JsonRpcParseError(f"The message is not JSON: {_short(error)}"))
@@ -278,6 +280,11 @@ class KeyturnProtocol(LanguageServerProtocol):
     def _write(self, body: str) -> None:
         if self._connection is None:
             return
+        if self._connection.unread_bytes > _MAX_UNREAD_BYTES:
+            if not self.exit_code.done():
+                logger.error("Giving up on the client: it does not read its messages.")
+            self.end(1)
+            return
         encoded = body.encode("utf-8")
         self._connection.write(b"Content-Length: %d\r\n\r\n%b" % (len(encoded), encoded))
 
@@ -323,6 +330,11 @@ def _explain(error: BaseException) -> str:
     except Exception:
         problems = [str(error)]
     return _short("; ".join(problems))
+
+
+def _refuse(constant: str) -> None:
+    """NaN and the infinities, which Python's parser takes and JSON does not have."""
+    raise ValueError(f"{constant} is no value of JSON")
 
 
 def _short(error: object) -> str:

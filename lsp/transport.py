@@ -36,6 +36,11 @@ class Reader(Protocol):
 class Writer(Protocol):
     """Takes messages without ever waiting for the client."""
 
+    @property
+    def unread_bytes(self) -> int:
+        """What the client has been sent and has not taken."""
+        ...
+
     def write(self, data: bytes) -> None: ...
 
     async def finish(self) -> None:
@@ -142,9 +147,15 @@ class StdoutWriter:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._finished = asyncio.Event()
+        self._bytes_in = self._bytes_out = 0
         threading.Thread(target=self._write_all, name="keyturn-stdout", daemon=True).start()
 
+    @property
+    def unread_bytes(self) -> int:
+        return self._bytes_in - self._bytes_out
+
     def write(self, data: bytes) -> None:
+        self._bytes_in += len(data)
         self._queue.put(data)
 
     async def finish(self, timeout: float = 2.0) -> None:
@@ -157,6 +168,7 @@ class StdoutWriter:
     def _write_all(self) -> None:
         broken = False
         while (data := self._queue.get()) is not None:
+            self._bytes_out += len(data)
             if broken:
                 continue
             try:
@@ -179,6 +191,10 @@ class SocketWriter:
 
     def __init__(self, stream: asyncio.StreamWriter) -> None:
         self._stream = stream
+
+    @property
+    def unread_bytes(self) -> int:
+        return self._stream.transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
         if not self._stream.is_closing():

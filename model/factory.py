@@ -80,7 +80,7 @@ def _scripted(settings: EngineSettings) -> Completer:
     if settings.script is None:
         raise ModelError("The scripted engine needs a script; set `script` to a JSON file.")
     tokenizer = ByteTokenizer()
-    engine = ScriptedEngine.from_file(Path(settings.script))
+    engine = ScriptedEngine.from_file(Path(settings.script).expanduser())
     return Completer(
         engine, tokenizer, Layout(tokenizer), model_name=Path(settings.script).name, context_tokens=engine.max_context
     )

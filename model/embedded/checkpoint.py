@@ -76,6 +76,8 @@ def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callabl
             names = [single.name]
         elif index.is_file():
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            if any(name != Path(name).name for name in names):
+                raise ModelError(f"{index} names files outside its folder.")
         else:
             raise ModelError(f"{folder} has no safetensors weights; other weight formats are not loaded.")
         files = [stack.enter_context(safe_open(str(folder / name), framework="pt")) for name in names]

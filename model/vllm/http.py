@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import json
 import logging
+import os
 import re
 import ssl
 import threading
@@ -77,7 +78,9 @@ class Connection:
                 base_url=address.base,
                 headers=headers,
                 timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-                verify=ssl.create_default_context(cafile=address.ca_file) if address.ca_file else True,
+                verify=ssl.create_default_context(cafile=os.path.expanduser(address.ca_file))
+                if address.ca_file
+                else True,
             )
         except (OSError, httpx.InvalidURL, ValueError) as error:
             self._loop.close()

@@ -18,6 +18,7 @@ SCRIPT = {
         {"after": "pri", "text": "nt(value)\nprint(other)"},
         {"after": "broken", "fail": "The engine broke; start it again."},
         {"after": "🎈", "text": "pop()"},
+        {"after": "silent", "text": ""},
     ],
     "default": {"text": "hello"},
 }
@@ -51,6 +52,13 @@ def test_complete_prints_the_text(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\npri\n", encoding="utf-8")
     result = keyturn(tmp_path, "complete", "a.py:2:4")
     assert (result.returncode, result.stdout, result.stderr) == (0, "nt(value)\n", "")
+
+
+def test_nothing_to_suggest_is_not_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("silent", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", "a.py:1:7")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "nothing to suggest" in result.stderr
 
 
 def test_complete_prints_json(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -13,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from lsp.server import KeyturnServer
+from lsp.transport import StdoutWriter
 from tests.lsp.client import PATIENCE, Client, ServerError, environment, serving
 
 URI = "file:///project/main.py"
@@ -51,6 +54,32 @@ def test_a_closed_stream_after_shutdown_exits_with_0(server: Client) -> None:
     assert server.process.stdin is not None
     server.process.stdin.close()
     assert server.exit_status() == 0
+
+
+def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its messages would pile up without end."""
+    monkeypatch.setattr("lsp.protocol._MAX_UNREAD_BYTES", 2**20)
+    read_end, write_end = os.pipe()
+
+    async def talk() -> tuple[int, int]:
+        protocol = KeyturnServer().protocol
+        ends: list[None] = []
+        writer = StdoutWriter(os.fdopen(write_end, "wb"), lambda: ends.append(None))
+        protocol.connect(writer)
+        num_messages = 0
+        while not protocol.exit_code.done():
+            protocol.receive(b"garbage")
+            num_messages += 1
+            assert num_messages < 100_000
+        unread = writer.unread_bytes
+        os.close(read_end)
+        await writer.finish()
+        assert ends == [None] and writer.unread_bytes == 0
+        return protocol.exit_code.result(), unread
+
+    code, unread = asyncio.run(talk())
+    assert code == 1
+    assert 2**20 < unread < 2**20 + 1000
 
 
 def test_a_request_in_flight_does_not_hold_up_the_end(server: Client) -> None:
@@ -129,6 +158,7 @@ def test_a_document_that_was_never_opened_has_no_suggestion(shared: Client) -> N
 
 
 BAD_BODIES = [b"{", b"", b"\xff\xfe\x00", b"[" * 100_000, b'{"jsonrpc": "2.0", "id": 1e999999', b"nul"]
+BAD_BODIES += [b'{"jsonrpc": "2.0", "id": NaN, "method": "keyturn/stats"}']
 
 
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body[:12]))

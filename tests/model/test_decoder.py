@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,16 @@ def test_broken_weights_say_so(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ModelError, match="weights"):
         load_tiny(tmp_path)
+
+
+def test_weights_outside_the_folder_are_not_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "weights.safetensors")
+    index = tmp_path / "model" / "model.safetensors.index.json"
+    for name in ("../weights.safetensors", str(tmp_path / "weights.safetensors")):
+        index.write_text(json.dumps({"weight_map": {"x": name}}))
+        with pytest.raises(ModelError, match="outside"):
+            load_tiny(tmp_path / "model")
 
 
 @pytest.mark.parametrize("index", ["[]", '{"weight_map": []}', '{"weight_map": {"x": "gone.safetensors"}}', "{"])
