@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model.checkpoint_files import name_of, text_ends
-from model.engine import CancelCheck, ModelError
+from model.engine import CancelCheck, ModelError, never_cancelled
 
 if TYPE_CHECKING:
     from model.completer import Completer
@@ -103,8 +103,11 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     progress("Asking the server", 0)
     connection = connection_to(settings)
 
+    def is_up(cancelled: CancelCheck = never_cancelled) -> bool:
+        return connection.is_up(_SECONDS_TO_ANSWER, cancelled)
+
     def reach(cancelled: CancelCheck) -> Completer:
-        if not connection.is_up(_SECONDS_TO_ANSWER, cancelled):
+        if not is_up(cancelled):
             raise ServerAway(f"The server at {connection.address} does not answer.")
         return connect(
             connection,
@@ -118,7 +121,7 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     def stand_in() -> Completer:
         return load_embedded(replace(settings, engine="embedded", model=None), progress)
 
-    return ServerCompleter(reach, stand_in if settings.fallback else None, notice)
+    return ServerCompleter(reach, is_up, stand_in if settings.fallback else None, notice)
 
 
 def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 from model.completer import Completer
 from model.engine import (
     CancelCheck,
+    Cancelled,
     Completion,
     KeyturnError,
     ModelError,
@@ -30,6 +32,10 @@ FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 """Seconds before a server that failed is asked again, twice as many each time."""
 
+SILENCE = 5.0
+"""Seconds in which a server answered nothing, since each question was withdrawn before, until it is asked whether it is
+up: while someone types, a server that hangs is asked on and on."""
+
 
 class ServerCompleter:
     """Behaves as a `Completer`. What goes wrong with the server is said once, and is tried again after a while.
@@ -40,11 +46,15 @@ class ServerCompleter:
     def __init__(
         self,
         connect: Callable[[CancelCheck], Completer],
+        is_up: Callable[[], bool],
         load_local: Callable[[], Completer] | None,
         notice: Callable[[str], None],
     ) -> None:
-        """`connect` finds the server or raises soon; `load_local` makes the completer that stands in, None for none."""
+        """`connect` finds the server or raises soon, `is_up` says soon whether it answers at all; `load_local` makes
+        the completer that stands in, None for none.
+        """
         self._connect = connect
+        self._is_up = is_up
         self._load_local = load_local
         self._notice = notice
         self._remote: Completer | None = None
@@ -52,6 +62,7 @@ class ServerCompleter:
         self._said: set[str] = set()
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
+        self._silent_since = math.inf
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
         self._reach(never_cancelled)
 
@@ -122,15 +133,19 @@ class ServerCompleter:
 
     def _ask(self, ask: Callable[[Completer], T], cancelled: CancelCheck) -> T:
         """Ask the server, and what stands in for it if it fails."""
-        if self._remote is None and time.monotonic() >= self._retry_at:
-            self._reach(cancelled)
-        if self._remote is not None:
-            try:
+        started = time.monotonic()
+        try:
+            if self._remote is None and started >= self._retry_at:
+                self._reach(cancelled)
+            if self._remote is not None:
                 answer = ask(self._remote)
-                self._pause = FIRST_PAUSE
+                self._pause, self._silent_since = FIRST_PAUSE, math.inf
                 return answer
-            except (ServerAway, ServerRefused) as error:
-                self._failed(error)
+        except (ServerAway, ServerRefused) as error:
+            self._failed(error)
+        except Cancelled:
+            self._withdrawn(started)
+            raise
         if self._local is None:
             raise self._error
         return ask(self._local)
@@ -141,6 +156,15 @@ class ServerCompleter:
             self._remote = self._connect(cancelled)
         except (ServerAway, ServerRefused, ModelError) as error:
             self._failed(error)
+
+    def _withdrawn(self, started: float) -> None:
+        """Note that a question, asked at `started`, was withdrawn before its answer."""
+        self._silent_since = min(self._silent_since, started)
+        if time.monotonic() - self._silent_since < SILENCE:
+            return
+        self._silent_since = math.inf
+        if not self._is_up():
+            self._failed(ServerAway("The server does not answer."))
 
     def _failed(self, error: KeyturnError) -> None:
         logger.warning("%s", error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +287,12 @@ class Local(Completer):
 
 
 def with_stand_in(server: Server, tmp_path: Path, notices: list[str]) -> ServerCompleter:
-    return ServerCompleter(lambda cancelled: connected(server), lambda: Local(tmp_path / "script.json"), notices.append)
+    return ServerCompleter(
+        lambda cancelled: connected(server),
+        lambda: Connection(Address(server.url)).is_up(0.2),
+        lambda: Local(tmp_path / "script.json"),
+        notices.append,
+    )
 
 
 def test_what_stands_in_while_the_server_is_away_and_how_it_comes_back(tmp_path: Path, quick: None) -> None:
@@ -371,10 +378,39 @@ def test_looking_for_the_server_can_be_withdrawn() -> None:
         release.set()
 
 
+def is_over(moment: float) -> bool:
+    return time.monotonic() > moment
+
+
+def test_a_server_that_hangs_while_someone_types_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each keystroke withdraws the question before it, so none ever runs into its time limit."""
+    monkeypatch.setattr(server_completer, "SILENCE", 0.2)
+    release = threading.Event()
+    notices: list[str] = []
+    with serving(plain("remote", "remote") | {"GET /health": lambda request: request.answer({})}) as server:
+        completer = with_stand_in(server, tmp_path, notices)
+
+        def type_for(seconds: float) -> str | None:
+            """The first answer that comes before the next keystroke withdraws its question."""
+            until = time.monotonic() + seconds
+            while (now := time.monotonic()) < until:
+                with suppress(Cancelled):
+                    return completer.complete(snapshot(), CARET, cancelled=partial(is_over, now + 0.05)).text
+            return None
+
+        server.routes["POST /v1/completions"] = lambda request: release.wait(20)
+        assert type_for(0.6) is None
+        assert completer.engine_name == "vllm" and not notices, "a server that is up is slow, no more"
+        server.routes["GET /health"] = lambda request: release.wait(20)
+        assert type_for(10.0) == "local"
+        assert notices == ["The server does not answer. The embedded model stands in for it."]
+        release.set()
+
+
 def test_without_a_stand_in_the_error_is_said(quick: None) -> None:
     notices: list[str] = []
     with serving(plain("m", "fine")) as server:
-        completer = ServerCompleter(lambda cancelled: connected(server), None, notices.append)
+        completer = ServerCompleter(lambda cancelled: connected(server), lambda: True, None, notices.append)
         server.routes["POST /v1/completions"] = lambda request: request.answer({}, 429)
         with pytest.raises(ServerAway, match="is busy"):
             completer.complete(snapshot(), CARET)
