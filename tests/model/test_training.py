@@ -637,7 +637,7 @@ def test_the_commands_prepare_train_export_and_join(
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "ablation"])
+@pytest.mark.parametrize("name", ["cpu", "further", "gpu", "ablation"])
 def test_the_shipped_recipes_are_complete(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.lengths[-1] == (1.0, recipe.shape.max_positions)
