@@ -9,8 +9,8 @@ asked for the one behind it, several edits in a row. Tokenising is in the figure
 others'.
 
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
-Peers that compute everything anew are measured once a size, prefix caches once a place, since it does not matter to
-them what was edited; files of more than 8,000 tokens with one kind of edit. Results go to
+Peers that compute everything anew are measured once a size, prefix caches with one kind of edit, since it does not
+matter to them what was edited; files of more than 8,000 tokens with a line put in at 2 %. Results go to
 benchmarks/results/edit_latency.json, with `--plot` (needs matplotlib) a picture to docs/edit-latency.png.
 """
 
@@ -60,6 +60,7 @@ class Document:
     text: Text
     caret: int
     edits: tuple[Edit, ...] = ()
+    num_jumps: int = 0
 
     @property
     def data(self) -> bytes:
@@ -124,9 +125,10 @@ def rename(document: Document, share: float) -> None:
 
 
 def jump(document: Document, share: float) -> None:
-    """The caret goes to the middle, and back next time."""
-    middle = document.line_at(0.5)[1]
-    document.caret = middle if document.caret != middle else len(document.data)
+    """The caret goes somewhere else in the file's second half, nowhere twice."""
+    document.num_jumps += 1
+    at = int(len(document.data) * (0.5 + 0.5 * (0.38 * document.num_jumps % 1)))
+    document.caret = document.data.index(b"\n", at)
 
 
 def append(document: Document, share: float) -> None:
@@ -180,11 +182,12 @@ def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Pat
 
 def cases(peer: str, size: int) -> Iterator[tuple[str, str]]:
     """(edit, place) to measure."""
-    if peer.endswith("no cache"):
+    if size > ALL_KINDS_UNTIL and not peer.endswith("no cache"):
+        yield "append", ""
+    if size > ALL_KINDS_UNTIL or peer.endswith("no cache"):
         yield "line in", "2 %"
         return
-    few = ("append", "line in", "caret jump")
-    for edit in few if peer.endswith("prefix cache") or size > ALL_KINDS_UNTIL else EDITS:
+    for edit in ("append", "line in", "caret jump") if peer.endswith("prefix cache") else EDITS:
         for place in ("",) if edit in ANYWHERE else PLACES:
             yield edit, place
 

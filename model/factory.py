@@ -103,12 +103,12 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     progress("Asking the server", 0)
     connection = connection_to(settings)
 
-    def is_up(cancelled: CancelCheck = never_cancelled) -> bool:
-        return connection.is_up(_SECONDS_TO_ANSWER, cancelled)
+    def check(cancelled: CancelCheck = never_cancelled) -> None:
+        if not connection.is_up(_SECONDS_TO_ANSWER, cancelled):
+            raise ServerAway(f"The server at {connection.address} does not answer.")
 
     def reach(cancelled: CancelCheck) -> Completer:
-        if not is_up(cancelled):
-            raise ServerAway(f"The server at {connection.address} does not answer.")
+        check(cancelled)
         return connect(
             connection,
             model=settings.model,
@@ -121,7 +121,7 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     def stand_in() -> Completer:
         return load_embedded(replace(settings, engine="embedded", model=None), progress)
 
-    return ServerCompleter(reach, is_up, stand_in if settings.fallback else None, notice)
+    return ServerCompleter(reach, check, stand_in if settings.fallback else None, notice)
 
 
 def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:

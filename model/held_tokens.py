@@ -6,7 +6,7 @@ A slot is a token's place in the prompt, and its position. What is known of each
     stale          encoded before something in front of it changed
 
 `exact_length` slots in front are what a fresh prefill would hold. Behind it, even tokens that are not stale have looked
-at stale ones.
+at stale ones. The prompt's suffix marker is at `anchor`, its middle marker and its lead are from `lead_start` on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class HeldTokens:
         self.length = 0
         self.exact_length = 0
         self.anchor = 0
+        self.lead_start = 0
 
     @property
     def capacity(self) -> int:
@@ -57,6 +58,7 @@ class HeldTokens:
         self.length = len(prompt)
         self.exact_length = min(self.exact_length, plan.prefix)
         self.anchor = prompt.anchor
+        self.lead_start = len(prompt) - prompt.lead - (prompt.lead > 0)
 
     def holes(self) -> IntArray:
         """Slots of the prompt that are not encoded yet, rising."""

@@ -40,7 +40,7 @@ MAX_LEAD = 128
 """Tokens from the anchor to the caret at which a new anchor is chosen."""
 
 FRESH = 16
-"""Tokens at a prompt's end that are encoded again after an edit in front of them, so that they have seen it."""
+"""Tokens at the lead's end that are encoded again after an edit in front of them, so that they have seen it."""
 
 SLACK = 0.25
 """Part of the prefix's budget by which the caret may move on before the window's start moves."""
@@ -51,7 +51,7 @@ class Prompt:
     """What the model reads.
 
     ids       [n] token ids
-    serials   [n] identity of the tokens, NO_SERIAL for cut tokens, the first markers and the last `FRESH` tokens
+    serials   [n] identity of the tokens, NO_SERIAL for cut tokens, the first markers and the end of the lead
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion

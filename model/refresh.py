@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from model.held_tokens import HOLE, HeldTokens
-from model.prompt import MAX_LEAD
 from model.tokenizer import IntArray
 
 REFRESH_SLICE = 64
@@ -32,8 +31,8 @@ def next_slice(cache: HeldTokens) -> IntArray | None:
 
 
 def near_slice(cache: HeldTokens, size: int = REFRESH_SLICE) -> IntArray | None:
-    """The stale slots nearest to the anchor, else the first ones of the prompt's end, where the lead is, rising; None
-    where there are none, or holes wait for a prompt.
+    """The stale slots nearest to the anchor, else the first ones of the lead, rising; None where there are none, or
+    holes wait for a prompt.
     """
     if _has_holes(cache):
         return None
@@ -41,9 +40,8 @@ def near_slice(cache: HeldTokens, size: int = REFRESH_SLICE) -> IntArray | None:
     last = min(cache.length, cache.anchor + NEAR)
     near = np.flatnonzero(cache.stale[first:last]) + first
     if not len(near):
-        end = max(cache.exact_length, cache.length - MAX_LEAD)
-        near = np.flatnonzero(cache.stale[end : cache.length])[:size] + end
-        return near.astype(np.int32) if len(near) else None
+        lead = np.flatnonzero(cache.stale[cache.lead_start : cache.length])[:size] + cache.lead_start
+        return lead.astype(np.int32) if len(lead) else None
     nearest = near[np.argsort(np.abs(near - cache.anchor), kind="stable")[:size]]
     return np.sort(nearest).astype(np.int32)
 

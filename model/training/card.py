@@ -22,7 +22,7 @@ tags: [code, fill-in-the-middle]
 # keyturn's default model
 
 A small Llama that fills in Python code at the caret, on a processor, without a network. It was trained from scratch by
-`keyturn model train --recipe {recipe}` of this repository.
+`keyturn model train` of this repository, {recipe}.
 
 ## Use
 
@@ -76,12 +76,13 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
     """The checkpoint's README; `result` is what `evaluate` found for these very weights, None if it was not run."""
     state = read_state(work)
     progress, manifest = state["progress"], load_manifest(work)
+    earlier = progress.get("earlier", 0)
     size = sum(tensor.numel() for tensor in state["parameters"].values())
     shape = f"{size / 1e6:.1f} million parameters: " + ", ".join(
         f"{name.replace('_', ' ')} {value:g}" for name, value in state["shape"].items()
     )
     return TEMPLATE.format(
-        recipe=recipe.name,
+        recipe=f"at last with `--recipe {recipe.name} --from`" if earlier else f"with `--recipe {recipe.name}`",
         shape=shape + ", tied embeddings.",
         files=sum(entry.files for entry in manifest),
         megabytes=sum(entry.bytes for entry in manifest) / 1e6,
@@ -91,7 +92,7 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
             for entry in manifest
         ),
         tokens=progress["tokens"] / 1e6,
-        earlier=_earlier(progress.get("earlier", 0)),
+        earlier=f", after {earlier / 1e6:.1f} million in earlier runs," if earlier else "",
         steps=progress["step"],
         tokens_per_step=recipe.tokens_per_step,
         minutes=progress["seconds"] / 60,
@@ -106,7 +107,3 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         loss=progress["loss"],
         result="Not evaluated." if result is None else whole(result),
     )
-
-
-def _earlier(tokens: int) -> str:
-    return f", after {tokens / 1e6:.1f} million in earlier runs," if tokens else ""

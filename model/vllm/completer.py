@@ -46,15 +46,15 @@ class ServerCompleter:
     def __init__(
         self,
         connect: Callable[[CancelCheck], Completer],
-        is_up: Callable[[], bool],
+        check: Callable[[], None],
         load_local: Callable[[], Completer] | None,
         notice: Callable[[str], None],
     ) -> None:
-        """`connect` finds the server or raises soon, `is_up` says soon whether it answers at all; `load_local` makes
-        the completer that stands in, None for none.
+        """`connect` finds the server or raises soon, `check` raises soon if it does not answer at all; `load_local`
+        makes the completer that stands in, None for none.
         """
         self._connect = connect
-        self._is_up = is_up
+        self._check = check
         self._load_local = load_local
         self._notice = notice
         self._remote: Completer | None = None
@@ -62,7 +62,8 @@ class ServerCompleter:
         self._said: set[str] = set()
         self._pause = FIRST_PAUSE
         self._retry_at = 0.0
-        self._silent_since = math.inf
+        self._silent_since = 0.0
+        self._last_withdrawn = -math.inf
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
         self._reach(never_cancelled)
 
@@ -104,7 +105,10 @@ class ServerCompleter:
                 cancelled=cancelled,
             )
 
-        return self._ask(ask, cancelled)
+        answer = self._ask(ask, cancelled)
+        if self._remote is not None:
+            self._pause, self._last_withdrawn = FIRST_PAUSE, -math.inf
+        return answer
 
     def encode_ahead(
         self,
@@ -138,9 +142,7 @@ class ServerCompleter:
             if self._remote is None and started >= self._retry_at:
                 self._reach(cancelled)
             if self._remote is not None:
-                answer = ask(self._remote)
-                self._pause, self._silent_since = FIRST_PAUSE, math.inf
-                return answer
+                return ask(self._remote)
         except (ServerAway, ServerRefused) as error:
             self._failed(error)
         except Cancelled:
@@ -159,17 +161,23 @@ class ServerCompleter:
 
     def _withdrawn(self, started: float) -> None:
         """Note that a question, asked at `started`, was withdrawn before its answer."""
-        self._silent_since = min(self._silent_since, started)
-        if time.monotonic() - self._silent_since < SILENCE:
+        now = time.monotonic()
+        if now - self._last_withdrawn > SILENCE:
+            self._silent_since = started
+        self._last_withdrawn = now
+        if now - self._silent_since < SILENCE:
             return
-        self._silent_since = math.inf
-        if not self._is_up():
-            self._failed(ServerAway("The server does not answer."))
+        self._silent_since = now
+        try:
+            self._check()
+        except ServerAway as error:
+            self._failed(error)
 
     def _failed(self, error: KeyturnError) -> None:
         logger.warning("%s", error)
         self._error = error
         self._remote = None
+        self._last_withdrawn = -math.inf
         self._say(str(error) if self._load_local is None else f"{error} The embedded model stands in for it.")
         self._retry_at = time.monotonic() + self._pause
         if self._load_local is not None and self._local is None:

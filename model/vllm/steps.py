@@ -89,7 +89,8 @@ class RemoteDocument:
             held.fill(np.arange(start, end, dtype=np.int32), prompt)
 
     def refresh_step(self) -> Step | None:
-        """A request that computes stale tokens near the anchor again, None where there are none; then `refreshed`.
+        """A request that computes stale tokens near the anchor, or of the lead, again, None where there are none; then
+        `refreshed`.
 
         What is further off stays stale: to compute a whole document again after each edit is what a server that many
         people share is to be spared.
