@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
 from lsp.config import Settings
-from lsp.exits import DONE, UsageError
+from lsp.exits import DONE, NO, UsageError
 from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
@@ -52,13 +52,15 @@ class BatchRequest:
 
 
 def run(options: argparse.Namespace) -> int:
+    num_lines = num_bad = 0
     with _opened(options.batch) as lines:
         configuration = configuration_for(current_folder(), options)
         warn(configuration)
         batch = Batch(load(configuration.settings), configuration.settings, options.stop)
         for answer in batch.answers(lines):
             write_line(json.dumps(answer, ensure_ascii=False))
-    return DONE
+            num_lines, num_bad = num_lines + 1, num_bad + ("error" in answer)
+    return NO if num_lines and num_bad == num_lines else DONE
 
 
 @contextmanager
@@ -92,7 +94,7 @@ class Batch:
     def _answer(self, line: bytes, number: int) -> dict[str, Any]:
         request_id: object = None
         try:
-            raw = _parse(line)
+            raw = _parse(line, number)
             request_id = raw.get("id")
             return self._complete(_check(raw, self._settings.max_tokens, self._stop), number)
         except (BadLineError, KeyturnError) as error:
@@ -133,13 +135,13 @@ class Batch:
         return Snapshot(uri, text, before.revision + len(edits), edits)
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes, number: int) -> dict[str, Any]:
     try:
         raw = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadLineError(f"The line is not JSON: {error}") from error
+        raise BadLineError(f"Line {number} is not JSON: {error}") from error
     if not isinstance(raw, dict):
-        raise BadLineError("The line is not a JSON object.")
+        raise BadLineError(f"Line {number} is not a JSON object.")
     return raw
 
 

@@ -17,6 +17,8 @@ from lsp.exits import DONE, ENGINE_FAILED, WRONG_USE, UsageError
 from lsp.version import version
 
 _INTERRUPTED = 130
+_TRAINING = ("datasketch",)
+"""What the extra `train` installs."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,6 +58,8 @@ def _fail_on(error: Exception) -> int:
 
     if isinstance(error, KeyturnError):
         return _fail(error, ENGINE_FAILED if isinstance(error, EngineError) else WRONG_USE)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "") in _TRAINING:
+        return _fail("This needs more packages; install them with: pip install '.[train]' (in a clone).", WRONG_USE)
     logging.getLogger(__name__).debug("The command failed.", exc_info=error)
     reason = str(error) or type(error).__name__
     return _fail(f"{reason} (this is a bug; KEYTURN_LOG_LEVEL=debug shows where)", ENGINE_FAILED)

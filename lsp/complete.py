@@ -15,6 +15,7 @@ from lsp.syntax_trees import SyntaxTrees
 from model.snapshot import Snapshot
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_COUNTED = "; the first is 1"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,8 +84,9 @@ def _read(path: Path) -> Text:
 def _caret(text: Text, path: Path, line: int, column: int) -> int:
     """The byte offset of a 1-based line and column; a column is a character, as editors show it."""
     if not 1 <= line <= text.num_lines:
-        raise UsageError(f"{path} has {text.num_lines} lines; there is no line {line}.")
+        raise UsageError(f"{path} has {text.num_lines} lines; there is no line {line}{_COUNTED if line < 1 else ''}.")
     length = len(text.line(line - 1))
     if not 1 <= column <= length + 1:
-        raise UsageError(f"Line {line} of {path} ends at column {length + 1}; there is no column {column}.")
+        hint = _COUNTED if column < 1 else ""
+        raise UsageError(f"Line {line} of {path} ends at column {length + 1}; there is no column {column}{hint}.")
     return text.offset_at(line - 1, column - 1, PositionEncoding.UTF32)

@@ -23,8 +23,9 @@ CLIENT = {
         "items": {"type": "string"},
         "default": [],
         "scope": "machine",
-        "markdownDescription": "The command that starts the server, without `serve`. Empty: `keyturn` on the PATH, "
-        "else the Python interpreter that you have chosen.",
+        "markdownDescription": "The command that starts the server, as a list of words, without `serve`: "
+        '`["/home/you/.keyturn/bin/keyturn"]`. Empty: `keyturn` on the PATH, else in `~/.keyturn`, else the Python '
+        "interpreter that you have chosen.",
     },
     "keyturn.trace.server": {
         "type": "string",

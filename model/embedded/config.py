@@ -42,7 +42,7 @@ def read_config(folder: Path, dtype: torch.dtype = torch.float32, max_context: i
     """
     path = folder / "config.json"
     if not folder.is_dir():
-        raise ModelError(f"There is no model folder {folder}; set `model` to a Hugging Face checkpoint folder.")
+        raise ModelError(f"There is no model folder {folder}; download a checkpoint and set `model` to its folder.")
     if not path.is_file():
         raise ModelError(f"{folder} has no config.json; set `model` to a Hugging Face checkpoint folder.")
     try:

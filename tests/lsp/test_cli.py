@@ -77,7 +77,8 @@ def test_complete_prints_json(tmp_path: Path) -> None:
     [
         (["complete"], "Give either"),
         (["complete", "a.py"], "FILE:LINE:COLUMN"),
-        (["complete", "a.py:0:1"], "there is no line 0"),
+        (["complete", "a.py:0:1"], "there is no line 0; the first is 1"),
+        (["complete", "a.py:1:0"], "there is no column 0; the first is 1"),
         (["complete", "a.py:9:1"], "has 2 lines"),
         (["complete", "a.py:1:5"], "ends at column 4"),
         (["complete", "none.py:1:1"], "none.py cannot be read"),
@@ -193,6 +194,16 @@ def test_batch_goes_on_after_bad_lines(tmp_path: Path) -> None:
     assert [set(answer) for answer in errors] == [{"id", "error"}] * len(bad)
     assert [answer["id"] for answer in errors] == [None, None, None, 1, 2, 3, 4, 5, 6]
     assert (last["id"], last["text"]) == (7, "hello")
+
+
+def test_batch_says_no_when_no_line_could_be_answered(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import os\n\nx = 1\n")
+    result = keyturn(tmp_path, "complete", "--batch", "main.py")
+    assert result.returncode == 1
+    assert [json.loads(line)["error"][:18] for line in result.stdout.splitlines()] == [
+        "Line 1 is not JSON",
+        "Line 3 is not JSON",
+    ]
 
 
 def test_batch_reads_standard_input_and_answers_at_once(tmp_path: Path) -> None:

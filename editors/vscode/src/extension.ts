@@ -17,6 +17,7 @@ let client: LanguageClient | undefined;
 let secrets: vscode.SecretStorage;
 let log: vscode.LogOutputChannel;
 let status: StatusBar;
+let isInstalled = true;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   log = vscode.window.createOutputChannel('keyturn', { log: true });
@@ -32,6 +33,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     vscode.commands.registerCommand('keyturn.showStatistics', statistics),
     vscode.commands.registerCommand('keyturn.showMenu', showMenu),
     vscode.commands.registerCommand('keyturn.setApiKey', () => setApiKey(secrets)),
+    vscode.commands.registerCommand('keyturn.explain', () => (isInstalled ? log.show() : offerInstallation())),
     onApiKeyChange(secrets, () => void restart()),
     vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
     vscode.workspace.onDidChangeConfiguration(async (change) => {
@@ -52,6 +54,7 @@ export async function deactivate(): Promise<void> {
 async function start(): Promise<void> {
   status.starting();
   const server = await locateServer();
+  isInstalled = server !== undefined;
   if (!server) {
     status.failed('The keyturn server is not installed here.');
     void offerInstallation();
@@ -87,7 +90,7 @@ async function start(): Promise<void> {
     if (newState === State.Starting) {
       status.starting();
     } else if (newState === State.Stopped) {
-      status.failed('The server has stopped.');
+      status.failed('The server has stopped; the log tells more.');
     }
   });
   try {
@@ -116,12 +119,13 @@ async function offerInstallation(): Promise<void> {
   const copy = 'Copy Install Command';
   const settings = 'Open Settings';
   const chosen = await vscode.window.showErrorMessage(
-    'keyturn: the server is not installed here. Install it, or name it in the setting `keyturn.command`.',
+    'keyturn: the server is not installed here: it is neither on the PATH nor in ~/.keyturn. Install it, or name it ' +
+      'in the setting `keyturn.command`.',
     copy,
     settings,
   );
   if (chosen === copy) {
-    await vscode.env.clipboard.writeText(await installCommand());
+    await vscode.env.clipboard.writeText(installCommand());
     const again = 'Start';
     const next = await vscode.window.showInformationMessage(
       'keyturn: the command is copied. Run it in a terminal, with the path of your clone, then start the server.',
@@ -131,13 +135,21 @@ async function offerInstallation(): Promise<void> {
       await restart();
     }
   } else if (chosen === settings) {
-    await vscode.commands.executeCommand('workbench.action.openSettings', 'keyturn.command');
+    // A setting of the machine is shown among those of the machine that the server runs on.
+    const page = vscode.env.remoteName ? 'workbench.action.openRemoteSettings' : 'workbench.action.openSettings';
+    await vscode.commands.executeCommand(page, { query: 'keyturn.command' });
   }
+}
+
+/** The file that suggestions are for; the output panel is none. */
+function activeDocument(): vscode.TextDocument | undefined {
+  const document = vscode.window.activeTextEditor?.document;
+  return SELECTOR.some(({ scheme }) => scheme === document?.uri.scheme) ? document : undefined;
 }
 
 /** Whether the settings of the active file pause suggestions. Globs are the server's business. */
 function pause(): Pause {
-  const document = vscode.window.activeTextEditor?.document;
+  const document = activeDocument();
   const settings = vscode.workspace.getConfiguration('keyturn', document);
   if (!settings.get<boolean>('enabled', true)) {
     return 'everywhere';
@@ -152,7 +164,7 @@ async function toggle(): Promise<void> {
 }
 
 async function toggleLanguage(): Promise<void> {
-  const language = vscode.window.activeTextEditor?.document.languageId;
+  const language = activeDocument()?.languageId;
   if (!language) {
     return;
   }
@@ -182,7 +194,7 @@ interface MenuItem extends vscode.QuickPickItem {
 
 async function showMenu(): Promise<void> {
   const paused = pause();
-  const language = vscode.window.activeTextEditor?.document.languageId;
+  const language = activeDocument()?.languageId;
   const items: MenuItem[] = [
     { label: paused === 'everywhere' ? '$(play) Resume suggestions' : '$(circle-slash) Pause suggestions', command: 'keyturn.toggle' },
     { label: '$(graph) Show statistics', command: 'keyturn.showStatistics' },
@@ -194,7 +206,7 @@ async function showMenu(): Promise<void> {
     items.splice(1, 0, { label, command: 'keyturn.toggleLanguage' });
   }
   if (status.problem) {
-    items.unshift({ label: `$(error) ${status.problem}`, command: 'keyturn.showLog' });
+    items.unshift({ label: `$(error) ${status.problem}`, command: 'keyturn.explain' });
   }
   const chosen = await vscode.window.showQuickPick(items, { title: 'keyturn', placeHolder: status.problem ?? 'What to do' });
   if (chosen?.command) {

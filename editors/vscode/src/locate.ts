@@ -1,7 +1,8 @@
-/** Where the server is: the setting, the PATH, the Python interpreter that the user has chosen, in this order. */
+/** Where the server is: the setting, the PATH, `~/.keyturn`, the chosen Python interpreter, in this order. */
 
 import { execFile } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import * as path from 'node:path';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
@@ -10,6 +11,10 @@ const run = promisify(execFile);
 
 const PYTHON_EXTENSION = 'ms-python.python';
 const PROBE_MS = 10_000;
+const IS_WINDOWS = process.platform === 'win32';
+
+/** Where the README installs the server. */
+const INSTALLED = path.join(homedir(), '.keyturn', IS_WINDOWS ? 'Scripts' : 'bin');
 
 export interface ServerCommand {
   command: string;
@@ -18,27 +23,45 @@ export interface ServerCommand {
 
 /** The command that starts the server, without `serve`; undefined where there is none. */
 export async function locateServer(): Promise<ServerCommand | undefined> {
-  const [command, ...args] = vscode.workspace.getConfiguration('keyturn').get<string[]>('command', []);
+  const [command, ...args] = chosenCommand();
   if (command) {
     return { command, args };
   }
-  const onPath = await findOnPath('keyturn');
-  if (onPath) {
-    return { command: onPath, args: [] };
+  const found = await find('keyturn', [...pathFolders(), INSTALLED]);
+  if (found) {
+    return { command: found, args: [] };
   }
   const python = await chosenPython();
   return python && (await hasServer(python)) ? { command: python, args: ['-m', 'lsp.cli'] } : undefined;
 }
 
-/** What to type to get a server, from a clone: with the interpreter that the user has chosen, else any `python3`. */
-export async function installCommand(): Promise<string> {
-  const python = (await chosenPython()) ?? 'python3';
-  return `${/\s/.test(python) ? `"${python}"` : python} -m pip install PATH_TO_THE_CLONE_OF_KEYTURN`;
+/** What to type to get a server, from a clone. */
+export function installCommand(): string {
+  return IS_WINDOWS
+    ? 'py -m venv $HOME\\.keyturn; & $HOME\\.keyturn\\Scripts\\pip install PATH_TO_THE_CLONE_OF_KEYTURN'
+    : 'python3 -m venv ~/.keyturn && ~/.keyturn/bin/pip install PATH_TO_THE_CLONE_OF_KEYTURN';
 }
 
-async function findOnPath(name: string): Promise<string | undefined> {
-  const suffixes = process.platform === 'win32' ? ['.exe', '.cmd'] : [''];
-  for (const folder of (process.env['PATH'] ?? '').split(path.delimiter).filter(Boolean)) {
+/** The setting, as people write it: a list, or its first word alone; with `serve` or without; `~` for the home folder. */
+function chosenCommand(): string[] {
+  const setting = vscode.workspace.getConfiguration('keyturn').get<string[] | string>('command', []);
+  const [command, ...args] = typeof setting === 'string' ? [setting] : setting;
+  if (!command) {
+    return [];
+  }
+  if (args.at(-1) === 'serve') {
+    args.pop();
+  }
+  return [command.replace(/^~(?=[\\/])/, homedir()), ...args];
+}
+
+function pathFolders(): string[] {
+  return (process.env['PATH'] ?? '').split(path.delimiter).filter(Boolean);
+}
+
+async function find(name: string, folders: string[]): Promise<string | undefined> {
+  const suffixes = IS_WINDOWS ? ['.exe', '.cmd'] : [''];
+  for (const folder of folders) {
     for (const suffix of suffixes) {
       const candidate = path.join(folder, name + suffix);
       try {

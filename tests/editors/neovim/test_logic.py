@@ -102,6 +102,29 @@ def test_setup_twice_is_told(neovim: Neovim, tmp_path: Path) -> None:
     assert accept == "<C-l>"
 
 
+@pytest.mark.parametrize(
+    ("given", "cmd"),
+    [
+        ("'true'", ["true", "serve"]),
+        ("{ 'true' }", ["true", "serve"]),
+        ("{ 'true', '--flag' }", ["true", "--flag", "serve"]),
+        ("{ 'true', 'serve', '--tcp', 'x' }", ["true", "serve", "--tcp", "x"]),
+        ("'~/none'", None),
+    ],
+)
+def test_cmd_is_taken_as_people_write_it(neovim: Neovim, tmp_path: Path, given: str, cmd: list[str] | None) -> None:
+    code = f"""
+        local options, problem = require('keyturn.config').merge{{ cmd = {given} }}
+        assert(not problem, problem)
+        local found, why
+        require('keyturn.server').find(options.cmd, function(cmd, what) found, why = cmd, what end)
+        return {{ found or vim.NIL, why or '' }}
+        """
+    found, problem = run(neovim, tmp_path, code)
+    assert found == cmd
+    assert cmd or (problem.startswith("`cmd` cannot be run: /") and problem.endswith("none."))
+
+
 @pytest.mark.parametrize("place", ["path", "home", "module", "nowhere"])
 def test_where_the_server_is_found(neovim: Neovim, tmp_path: Path, place: str) -> None:
     """`keyturn` on PATH comes before ~/.keyturn, that before a Python that has it; else there is advice."""

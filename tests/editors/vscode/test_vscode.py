@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
+from tests.editors.vscode.conftest import SERVER
 from tests.editors.vscode.workbench import Workbench
 from tests.editors.wire import wait_for
 from tests.model.vllm.scripted_server import Request, piece, serving
@@ -172,6 +174,26 @@ def test_no_server_is_one_message_that_says_what_to_do(vscode: Open) -> None:
     wait_for(lambda: any("server is not installed" in text for text in window.messages()), "the message")
     buttons = window.page.locator(".notification-list-item-buttons-container .monaco-button").all_inner_texts()
     assert buttons == ["Copy Install Command", "Open Settings"]
+    window.page.locator(".notification-list-item-buttons-container .monaco-button", has_text="Open Settings").click()
+    window.page.locator(".settings-editor .setting-item-label", has_text="Command").first.wait_for(state="visible")
+
+
+WRITTEN = {"installed": None, "string": "~/elsewhere/keyturn", "list": ["~/elsewhere/keyturn", "serve"]}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_the_server_is_found_where_people_put_it(vscode: Open, scripted: Scripted, tmp_path: Path, way: str) -> None:
+    """Where the README installs it, and by the setting, however people write that."""
+    program = tmp_path / "window" / (".keyturn/bin" if way == "installed" else "elsewhere") / "keyturn"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {" ".join(SERVER)} "$@"\n')
+    program.chmod(0o755)
+    command = {} if way == "installed" else {"keyturn.command": WRITTEN[way]}
+    window = vscode({"a.txt": b"\n"}, scripted((r"call $", "fine")) | command, server=None)
+    window.open("a.txt", caret=(1, 1))
+    window.wait_for_status("^sparkle keyturn")
+    window.type("call ")
+    assert window.wait_for_ghost() == "fine"
 
 
 def test_suggestions_are_paused_here_and_everywhere(vscode: Open, scripted: Scripted) -> None:

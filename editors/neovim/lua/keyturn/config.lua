@@ -11,7 +11,7 @@ local M = {}
 ---@field dismiss? string|false hide it until the text changes
 
 ---@class keyturn.Options
----@field cmd? string[] how to start the server; found by itself when absent
+---@field cmd? string[]|string how to start the server; found by itself when absent
 ---@field settings? table<string, any> the server's settings
 ---@field enabled? boolean whether suggestions are made from the start
 ---@field filetypes? string[] file types with suggestions; all when absent
@@ -87,6 +87,9 @@ end
 function M.merge(given)
   if given ~= nil and type(given) ~= 'table' then
     return M.defaults(), 'setup() takes a table of options; see `:help keyturn-options`.'
+  end
+  if given and type(given.cmd) == 'string' then
+    given = vim.tbl_extend('force', given, { cmd = { vim.fn.expand(given.cmd) } })
   end
   local bad = {} ---@type string[]
   local good = check(given or {}, CHECKS, '', bad)

@@ -40,9 +40,9 @@ end
 function M.find(cmd, on_found)
   if cmd then
     if #cmd > 0 and vim.fn.executable(cmd[1]) == 1 then
-      return on_found(cmd)
+      return on_found(vim.list_contains(cmd, 'serve') and cmd or vim.list_extend(vim.list_slice(cmd), { 'serve' }))
     end
-    return on_found(nil, ('`cmd` cannot be run: %s'):format(table.concat(cmd, ' ')))
+    return on_found(nil, ('`cmd` cannot be run: %s.'):format(table.concat(cmd, ' ')))
   end
   for _, name in ipairs({ 'keyturn', vim.fn.expand('~/.keyturn/bin/keyturn') }) do
     if vim.fn.executable(name) == 1 then
@@ -174,6 +174,7 @@ function M.start(options, surface)
       launch = { cmd = cmd, options = options, surface = surface }
       start_all()
     else
+      status.missing(problem)
       say.warn(problem .. ' `:checkhealth keyturn` tells more.')
     end
   end)

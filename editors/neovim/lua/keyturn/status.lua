@@ -13,6 +13,7 @@ local M = {}
 local statuses = {} ---@type table<integer, keyturn.Status> by client
 local last ---@type keyturn.Status? what was said last, by whichever server
 local ended ---@type string? why there is no server, when there should be one
+local not_found ---@type string? what `:Keyturn status` says where no server can be started
 
 local function plain(value)
   return value ~= vim.NIL and value or nil
@@ -36,6 +37,12 @@ function M.on_exit(client_id, reason)
   statuses[client_id] = nil
   ended = reason
   vim.cmd.redrawstatus()
+end
+
+--- There is no server to start.
+---@param problem string a sentence
+function M.missing(problem)
+  not_found = problem
 end
 
 ---@param client_id? integer
@@ -80,7 +87,7 @@ function M.long(client_id, is_enabled)
   if ended then
     return ended
   elseif not client_id then
-    return 'not attached to this buffer'
+    return not_found or 'not attached to this buffer'
   elseif not status then
     return 'starting'
   end
