@@ -7,6 +7,7 @@ down, shows the ghost text, and does the same again with the cache thrown away a
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import sysconfig
 from collections.abc import Awaitable, Callable
@@ -89,17 +90,19 @@ def _session(text: Text, comment_mark: str) -> tuple[int, list[Step]]:
     """Where the caret stands at first, and the steps. A step's edits are applied one after the other.
 
     The caret stands behind a line's indentation, as if the rest had not been written yet: that rest is deleted before
-    the session begins, and the demo's suggestions are for what stood there.
+    the session begins, and the demo's suggestions are for what stood there. Its first word is what is typed.
     """
     caret = _caret(text)
     # In a short file the fourth line may stand behind the caret.
     top = text.line_start(min(3, text.line_at(caret)))
     note = f"{comment_mark} a line that was not here before\n".encode()
     shifted = caret + len(note)
+    rest = text.slice(caret, text.line_end(text.line_at(caret)))
+    word = re.sub(r"^(\w{0,20}\W?).*", r"\1", rest) or "return "
     return caret, [
         Step("open the file"),
         Step("insert a line near the top", (Edit(top, top, note),)),
-        Step("type “raise ” at the caret", (Edit(shifted, shifted, b"raise "),)),
+        Step(f"type “{word}” at the caret", (Edit(shifted, shifted, encode(word)),)),
         Step("delete that line again", (Edit(top, top + len(note), b""),)),
     ]
 

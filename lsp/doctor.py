@@ -97,7 +97,7 @@ def _try_engine(settings: Settings, report: Report) -> None:
     completion = completer.complete(snapshot, len(snapshot.text), max_tokens=16, reuse="off")
     report.model["name"] = completer.model_name
     report.model["context_tokens"] = completer.max_context
-    report.answer = completion.text
+    report.answer = completion.text.split("\n")[0]
     timings, tokens = completion.timings_ms, completion.tokens
     report.speed = {
         "load_seconds": round(loaded - started, 2),
