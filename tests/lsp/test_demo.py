@@ -31,7 +31,7 @@ def test_the_steps_write_above_the_caret_and_at_it(name: str) -> None:
     assert written.startswith(before) and written.endswith(after)
     word = written[len(before) : len(written) - len(after)]
     assert word.strip()
-    assert word == "return " if after.strip() == "" else after.startswith(word)
+    assert word == "return " if not after.split("\n")[0].strip() else after.startswith(word)
 
 
 def test_the_line_near_the_top_is_a_comment_in_the_files_language() -> None:
