@@ -107,7 +107,7 @@ class Trainer:
             for batch in self._batches():
                 self._step(batch)
                 now.seconds += time.monotonic() - started
-                now.fraction = now.seconds / (60 * self.minutes) if self.minutes else now.tokens / self.recipe.tokens
+                now.fraction = self._fraction()
                 report(now)
                 if now.seconds - last_saved > 60 * self.recipe.checkpoint_minutes:
                     last_saved = now.seconds
@@ -121,6 +121,10 @@ class Trainer:
             self.save()
         if validate is not None:
             report_validation(now, validate(self._network, self.parameters))
+
+    def _fraction(self) -> float:
+        now = self.progress
+        return now.seconds / (60 * self.minutes) if self.minutes else now.tokens / self.recipe.tokens
 
     def _batches(self) -> Iterator[Batch]:
         """The batches from the present step to the end of the budget, made by other processes if the recipe says so.
@@ -204,6 +208,7 @@ class Trainer:
             raise ModelError(f"{self.folder} holds a run of another shape; use another work folder or delete it.")
         self.progress = Progress(**state["progress"])
         self.minutes = self.minutes or state["minutes"]
+        self.progress.fraction = self._fraction()  # the budget may be another one now
         self._take(state["parameters"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.editors.vscode.conftest import SERVER
 from tests.editors.vscode.workbench import Workbench
-from tests.editors.wire import wait_for
+from tests.editors.wire import Wire, wait_for
 from tests.model.vllm.scripted_server import Request, piece, serving
 
 SOURCE = Path(shlex.__file__).read_bytes()
@@ -186,7 +186,8 @@ def test_the_server_is_found_where_people_put_it(vscode: Open, scripted: Scripte
     """Where the README installs it, and by the setting, however people write that."""
     program = tmp_path / "window" / (".keyturn/bin" if way == "installed" else "elsewhere") / "keyturn"
     program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec {" ".join(SERVER)} "$@"\n')
+    wire = Wire(tmp_path / "window" / "wire.jsonl")
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(wire.command(*SERVER))} "$@"\n')
     program.chmod(0o755)
     command = {} if way == "installed" else {"keyturn.command": WRITTEN[way]}
     window = vscode({"a.txt": b"\n"}, scripted((r"call $", "fine")) | command, server=None)
