@@ -71,13 +71,17 @@ def test_an_edit_above_gives_a_fresh_suggestion(open_editor: OpenEditor) -> None
 def test_nothing_repeats_what_stands_behind_the_caret(open_editor: OpenEditor) -> None:
     """Inside of brackets that are closed already, what is accepted leaves the brackets balanced."""
     editor = open_editor(SOURCE + "lines = read_lines)\n")
+
+    def written() -> str:
+        return "\n".join(editor.lines()[8:])
+
     editor.type(":9\rf)i")
     editor.wait_for_mode("i")
     editor.type("(")
     ghost = wait_for_some_ghost(editor)
     editor.keys("Tab")
-    editor.wait(lambda: editor.lines()[8] == f"lines = read_lines({ghost})", "the suggestion in the brackets")
-    assert editor.lines()[8].count("(") == editor.lines()[8].count(")")
+    editor.wait(lambda: written() == f"lines = read_lines({ghost})", "the suggestion in the brackets")
+    assert written().count("(") == written().count(")")
 
 
 def test_next_and_previous(open_editor: OpenEditor) -> None:

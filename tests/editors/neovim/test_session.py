@@ -46,7 +46,7 @@ def test_a_missing_server_is_told_once(open_editor: OpenEditor) -> None:
     """A command that does not exist gives one sentence, and the editor works."""
     editor = open_editor("x = 1\n", is_ready=False, options="cmd = { '/nowhere/keyturn' }")
     editor.wait(lambda: "`cmd` cannot be run: /nowhere/keyturn." in editor.messages(), "the message")
-    assert "cannot be run" in editor.ask("require('keyturn.status').long(nil, true)")
+    assert "cannot be run" in editor.ask('(require("keyturn.status").long(nil, true))')
     editor.insert_at_end_of(1)
     editor.type("2\t")
     editor.wait_for_lines("x = 12  ")
