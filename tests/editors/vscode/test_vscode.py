@@ -50,13 +50,13 @@ def test_the_default_model_shows_ghost_text_and_tab_accepts_it(vscode: Open) -> 
     window.open("main.py", caret=(45, 1))
     window.wait_until_ready()
     window.press("End", "Enter")
-    window.type("self.state = ")
+    window.type("self.depth = ")
     shown = window.wait_for_ghost()
     offered = window.wire.suggestions()[-1]
     assert offered.split("\n")[0].strip() == shown.split("\n")[0].strip()
     window.press("Tab")
     wait_for(lambda: not window.ghost_text(), "the ghost text to go")
-    assert f"        self.state = {offered}\n" in window.save("main.py")
+    assert f"        self.depth = {offered}\n" in window.save("main.py")
     accepted = wait_for(lambda: window.wire.messages("client", "workspace/executeCommand"), "the acceptance")
     assert accepted[0]["params"]["command"] == "keyturn.accepted"
     window.wait_for_status(r"^sparkle keyturn \d+ ms \| keyturn: Ready: keyturn-python, last suggestion in \d+ ms")
