@@ -3,8 +3,8 @@
     python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,vllm,…]
 
 A real file of so many tokens, the caret at its end. The file is edited at 2 %, at 50 % or just above the caret: a
-character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps to
-the middle; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
+character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps
+elsewhere; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
 asked for the one behind it, several edits in a row. Tokenising is in the figures of keyturn's engines and not in the
 others'.
 

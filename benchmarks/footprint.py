@@ -24,6 +24,7 @@ from lsprotocol import types
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.spread import spread
 from lsp.client import EditorClient
+from lsp.server import STATS_METHOD
 from model.machine import machine
 
 NUM_FILES = 10
@@ -71,7 +72,7 @@ async def memory(context_tokens: int) -> dict[str, float]:
         await ask(client, uri, 400 + 100 * number)
     full = process.memory_info().rss
     for uri in uris:
-        caches += (await client.protocol.send_request_async("keyturn/stats", {"uri": uri})).cache_bytes
+        caches += (await client.protocol.send_request_async(STATS_METHOD, {"uri": uri})).cache_bytes
     await client.end_session()
     return {
         "context_tokens": context_tokens,

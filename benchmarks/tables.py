@@ -159,7 +159,7 @@ def ablation(edits: dict[str, Any], plain: dict[str, Any]) -> str:
     return _table(head, lines) + f"\n\n{measured_on(edits)}"
 
 
-TABLES: dict[str, Any] = {
+TABLES: dict[str, tuple[Any, ...]] = {
     "edits by size": ("edit_latency", edits_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
     "speed": ("speed", speed),

@@ -40,6 +40,7 @@ from benchmarks.edit_latency import source
 from benchmarks.peers import the_peers
 from benchmarks.spread import percentiles
 from lsp.client import EditorClient
+from lsp.server import STATS_METHOD
 from model.embedded.engine import EmbeddedEngine
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
@@ -189,7 +190,7 @@ async def one(client: EditorClient, text: Text, keystroke: Keystroke, started: f
     found.milliseconds.append(elapsed)
     found.by_kind.setdefault(keystroke.kind, []).append(elapsed)
     found.suggested += bool(items)
-    stats = await client.protocol.send_request_async("keyturn/stats", {"uri": URI})
+    stats = await client.protocol.send_request_async(STATS_METHOD, {"uri": URI})
     for name in ("prompt", "kept", "turned", "encoded", "generated"):
         found.tokens[name] += getattr(stats.tokens, name) if stats.tokens else 0
 

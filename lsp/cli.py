@@ -58,7 +58,7 @@ def _fail_on(error: Exception) -> int:
 
     if isinstance(error, KeyturnError):
         return _fail(error, ENGINE_FAILED if isinstance(error, EngineError) else WRONG_USE)
-    if isinstance(error, ModuleNotFoundError) and (error.name or "") in _TRAINING:
+    if isinstance(error, ModuleNotFoundError) and error.name in _TRAINING:
         return _fail("This needs more packages; install them with: pip install '.[train]' (in a clone).", WRONG_USE)
     logging.getLogger(__name__).debug("The command failed.", exc_info=error)
     reason = str(error) or type(error).__name__
