@@ -2,7 +2,7 @@
 
     python benchmarks/neovim_latency.py [--trials N]        needs `make test-editors` to have installed Neovim
 
-The same file, lines and beginnings as in benchmarks/vscode_latency.py, in a terminal of 140 by 30 characters. Timed in
+The same file, lines and typing as in benchmarks/vscode_latency.py, in a terminal of 140 by 30 characters. Timed in
 the editor: from the last typed key (`vim.on_key`) to the extmark that draws a suggestion which was not there when the
 key went down, looked for every 2 ms. Neovim 0.12 itself waits 200 ms after a keystroke before it asks; on 0.10 the
 plugin asks. Results go to benchmarks/results/neovim_latency.json.
@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.spread import trials
-from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, SOURCE
+from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, PLACES, SOURCE
 from model.machine import machine
 from tests.editors.neovim.editor import PROBE, Editor, editing
 from tests.editors.neovim.install import SUITES, install, install_tools
@@ -47,7 +47,7 @@ end))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     install_tools()
@@ -60,26 +60,35 @@ def main() -> None:
             editor.wait_until_ready()
             rng = random.Random(6)
             measured = [trial(editor, rng) for _ in range(args.trials)]
-        found[f"neovim {version}"] = trials(measured)
+        found[f"neovim {version}"] = {
+            place: trials(times) for place, times in zip(PLACES, zip(*measured, strict=True), strict=True)
+        }
     found["machine"] = machine()
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
-def trial(editor: Editor, rng: random.Random) -> float | None:
-    """Milliseconds; None where nothing was suggested, -1 where a suggestion was typed along."""
+def trial(editor: Editor, rng: random.Random) -> list[float | None]:
+    """A jump, two lines typed there, and all of it taken back."""
     editor.leave_insert_mode()
     editor.type(f":{rng.randint(100, 2300)}")
     editor.keys("Enter")
-    editor.type("o")
+    editor.type("A")
     editor.wait_for_mode("i")
-    for character in rng.choice(BEGINNINGS):
+    measured = [one_line(editor, rng.choice(BEGINNINGS)) for _ in PLACES]
+    editor.leave_insert_mode()
+    editor.type("u")
+    return measured
+
+
+def one_line(editor: Editor, beginning: str) -> float | None:
+    """Milliseconds; None where nothing was suggested, -1 where a suggestion was typed along."""
+    editor.keys("Enter")
+    for character in beginning:
         editor.type(character)
         time.sleep(KEY_MS / 1000)
     time.sleep(GIVE_UP_MS / 1000)
     state = editor.ask("keyturn_latency")
-    editor.leave_insert_mode()
-    editor.type("u")
     if not state["shown"]:
         return -1 if state["before"] else None
     return float(state["shown"] - state["key"]) / 1e6

@@ -204,6 +204,15 @@ class Suggester:
         self.engine.stop_idle(document.snapshot.document)
         self._start_timer(document)
 
+    def moved(self, params: types.TextDocumentPositionParams) -> None:
+        """Someone has gone elsewhere: what a suggestion needs there is encoded before one is asked for."""
+        document = self.documents.get(params.text_document.uri)
+        if document is not None:
+            position = params.position
+            caret = document.text.offset_at(position.line, position.character, self.documents.encoding)
+            self.engine.stop_idle(document.snapshot.document)
+            self._start_timer(document, caret)
+
     def closed(self, uri: str) -> None:
         """Forget everything about a document."""
         self._stop_timer(uri)
@@ -218,22 +227,22 @@ class Suggester:
         for latest in self.latest.values():
             latest.remembered = None
 
-    def _start_timer(self, document: Document) -> None:
+    def _start_timer(self, document: Document, caret: int | None = None) -> None:
+        """Encode at the caret soon; where nobody has told of one, at the end of the latest edit."""
         uri = document.snapshot.document
         self._stop_timer(uri)
-        self._timers[uri] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._encode_when_idle, uri)
+        at = document.last_edit_end if caret is None else caret
+        self._timers[uri] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._encode_when_idle, uri, at)
 
     def _stop_timer(self, uri: str) -> None:
         if (timer := self._timers.pop(uri, None)) is not None:
             timer.cancel()
 
-    def _encode_when_idle(self, uri: str) -> None:
+    def _encode_when_idle(self, uri: str, caret: int) -> None:
         self._timers.pop(uri, None)
         document = self.documents.get(uri)
         if document is not None and self._is_wanted(document):
-            work = _EncodeAhead(
-                document.snapshot, document.last_edit_end, document.language, self._trees, self.settings
-            )
+            work = _EncodeAhead(document.snapshot, caret, document.language, self._trees, self.settings)
             self.engine.when_idle(uri, work)
 
     def _refresh_when_idle(self, uri: str) -> None:
@@ -243,7 +252,7 @@ class Suggester:
 
 @dataclass
 class _EncodeAhead:
-    """Idle work after an edit: the prompt at the caret, the syntax tree, then stale tokens, a slice a call."""
+    """Idle work after an edit or a move: the prompt at the caret, the syntax tree, stale tokens, a slice a call."""
 
     snapshot: Snapshot
     caret: int

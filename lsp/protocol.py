@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CARET_METHOD = "keyturn/caret"
+
 MessageId = int | str
 Handler = Callable[[Any], Any]
 
+_OWN_TYPES = {CARET_METHOD: types.TextDocumentPositionParams}
 _MAX_ERROR_CHARS = 400
 _MAX_UNREAD_BYTES = 64 * 2**20
 """A client that leaves more than this unread is given up."""
@@ -213,8 +216,8 @@ class KeyturnProtocol(LanguageServerProtocol):
         return handler
 
     def _params(self, method: str, raw: object) -> Any:
-        """LSP's own methods get their params type, others the plain JSON."""
-        params_type: Any = types.METHOD_TO_TYPES.get(method, (None, None, None))[2]
+        """LSP's own methods and those that look like one get their params type, others the plain JSON."""
+        params_type: Any = types.METHOD_TO_TYPES.get(method, (None, None, _OWN_TYPES.get(method)))[2]
         if params_type is None:
             return raw
         try:

@@ -24,7 +24,7 @@ from lsp.convert import ACCEPTED_COMMAND
 from lsp.documents import Documents
 from lsp.engine_thread import EngineThread
 from lsp.log import set_up_logging
-from lsp.protocol import KeyturnProtocol
+from lsp.protocol import CARET_METHOD, KeyturnProtocol
 from lsp.status import Status
 from lsp.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
 from lsp.version import version
@@ -168,6 +168,7 @@ def _register(server: KeyturnServer) -> None:
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(_did_close)
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_inline_completion)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
+    server.feature(CARET_METHOD)(_caret_moved)
     server.feature(STATS_METHOD)(_stats)
     server.command(ACCEPTED_COMMAND)(_accepted)
 
@@ -196,6 +197,10 @@ def _did_change(ls: KeyturnServer, params: types.DidChangeTextDocumentParams) ->
 def _did_close(ls: KeyturnServer, params: types.DidCloseTextDocumentParams) -> None:
     ls.documents.close(params.text_document.uri)
     ls.suggester.closed(params.text_document.uri)
+
+
+def _caret_moved(ls: KeyturnServer, params: types.TextDocumentPositionParams) -> None:
+    ls.suggester.moved(params)
 
 
 async def _inline_completion(

@@ -59,30 +59,42 @@ class Attention:
         self._keys = [turned[:, None, :, span].unbind() for span in spans]
         self._values = [cache.values[:, None, :, span].unbind() for span in spans]
 
-    def __call__(self, layer: int, heads: Tensor) -> Tensor:
+    def __call__(self, layer: int, heads: Tensor, wanted: int | None = None) -> Tensor:
         """Write keys and values of a layer into the cache and attend; all of them come un-rotated.
 
         heads    [heads + 2 · kv_heads, new, head_dim] queries, keys and values
-        returns  [new, heads · head_dim]
+        wanted   how many of the new tokens attend, the last ones; None for all
+        returns  [wanted, heads · head_dim]
         """
         kv_heads = self._kv_heads
         num_heads = kv_heads * self._group
-        _, new, size = heads.shape
+        size = heads.shape[2]
         held, keys = self._writes
         held.write(layer, heads[num_heads:])
         turned = rotated(heads[:-kv_heads], self._turns)  # [zones, heads + kv_heads, new, head_dim]
         keys.write(layer, self._in_own_zone(turned[:, num_heads:]))
+        queries, biases = turned[:, :num_heads], self._biases
+        if wanted is not None and wanted < queries.shape[2]:
+            queries = queries[:, :, queries.shape[2] - wanted :]
+            biases = [None if bias is None else self._last(bias, wanted) for bias in biases]
+        asking = queries.shape[2]
+        if not asking:
+            return heads.new_empty(0, num_heads * size)
         # Queries that share a key head form one batch of group · new queries, so keys are read once, not repeated.
-        queries = turned[:, :num_heads].reshape(-1, 1, kv_heads, self._group * new, size)
+        queries = queries.reshape(-1, 1, kv_heads, self._group * asking, size)
         parts, sums = [], []
         for zone, query in enumerate(queries.unbind()):
-            part, logsum = _FLASH(
-                query, self._keys[zone][layer], self._values[zone][layer], attn_mask=self._biases[zone]
-            )
+            part, logsum = _FLASH(query, self._keys[zone][layer], self._values[zone][layer], attn_mask=biases[zone])
             parts.append(part)
             sums.append(logsum)
+        mixed = self._mixed(parts, sums, self._blind if biases is self._biases else _blindness(biases))
         # [1, kv_heads, group · new, head_dim] → [new, heads · head_dim]
-        return self._mixed(parts, sums).reshape(num_heads, new, size).transpose(0, 1).flatten(1)
+        return mixed.reshape(num_heads, asking, size).transpose(0, 1).flatten(1)
+
+    def _last(self, bias: Tensor, count: int) -> Tensor:
+        """Of [group · new, rows] the rows of the last tokens, [group · count, rows]."""
+        by_head = bias.view(self._group, -1, bias.shape[1])
+        return by_head[:, by_head.shape[1] - count :].reshape(-1, bias.shape[1])
 
     def _in_own_zone(self, keys: Tensor) -> Tensor:
         """[kv_heads, new, head_dim] of keys that are rotated for each zone: a key is rotated as its neighbours are."""
@@ -90,13 +102,14 @@ class Attention:
             return keys[self._zone_of]
         return keys[self._zone_of, :, torch.arange(keys.shape[2])].transpose(0, 1)
 
-    def _mixed(self, parts: list[Tensor], sums: list[Tensor]) -> Tensor:
+    @staticmethod
+    def _mixed(parts: list[Tensor], sums: list[Tensor], blind: Tensor | None) -> Tensor:
         """The zones' parts, each [1, kv_heads, group · new, head_dim], by the logarithms of their softmax's sums."""
         if len(parts) == 1:
             return parts[0]
         logsums = torch.cat(sums)
-        if self._blind is not None:
-            logsums = logsums + self._blind
+        if blind is not None:
+            logsums = logsums + blind
         mixed = (torch.cat(parts) * torch.softmax(logsums, dim=0)[..., None]).sum(0)
         return mixed.to(parts[0].dtype)
 

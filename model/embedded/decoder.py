@@ -120,6 +120,7 @@ class Decoder:
         *,
         positions: IntArray | None = None,
         mask: Tensor | None = None,
+        wanted: int | None = None,
     ) -> Tensor:
         """Run new tokens and write their keys and values into the cache.
 
@@ -128,7 +129,9 @@ class Decoder:
         positions  [new] their rotary positions where these are not the slots: in a draft tree
         mask       [new, slots] True where a new token may look, itself included; by default at all slots up to its own.
                    Slots of the new tokens themselves are in it: all are written before any is read.
-        returns    [new, hidden_size], for `logits`
+        wanted     how many hidden states the caller needs, the last ones; None for all. The other tokens leave the last
+                   layer once their keys and values are written: nothing looks at the rest of it.
+        returns    [wanted, hidden_size], for `logits`
         """
         config = self.config
         where = slots.astype(np.int64)
@@ -140,7 +143,13 @@ class Decoder:
             heads = layer.qkv(self._norm(x)).view(new, -1, config.head_dim).transpose(0, 1)
             if layer.query_norm is not None and layer.key_norm is not None:
                 heads = self._with_normed_heads(heads, layer.query_norm, layer.key_norm)
-            x = x + layer.output(attention(index, heads))
+            last = wanted if index == len(self._layers) - 1 else None
+            if last is not None:
+                x = x[len(x) - min(last, len(x)) :]
+            attended = attention(index, heads, last)
+            if not len(x):
+                return x
+            x = x + layer.output(attended)
             gate, up = layer.gate_up(self._norm(x)).chunk(2, dim=-1)
             x = x + layer.down(F.silu(gate) * up)
         return self._norm(x)

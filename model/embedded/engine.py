@@ -55,7 +55,7 @@ class EmbeddedEngine:
         turned = watch.lap()
         hidden = self._encode_holes(cache, request, cancelled)
         encoded = watch.lap()
-        logits = self.decoder.logits(hidden[-1:])[0]
+        logits = self.decoder.logits(hidden)[0]
         try:
             completion = self._decode(cache, request, logits, limit, watch, cancelled)
         finally:
@@ -72,7 +72,7 @@ class EmbeddedEngine:
             raise RequestError(f"The prompt and the {len(ids)} tokens to score do not fit the model's context.")
         cache = self._open(request.document)
         self._splice(cache, request)
-        hidden = self._encode_holes(cache, request, never_cancelled)[-1:]
+        hidden = self._encode_holes(cache, request, never_cancelled)
         end = len(request.prompt)
         try:
             if len(ids) > 1:
@@ -105,7 +105,7 @@ class EmbeddedEngine:
             return False
         self._open(document)
         self._keep_budget(cache)
-        self._run(cache, cache.ids[slots], slots)
+        self._run(cache, cache.ids[slots], slots, wanted=0)
         cache.refreshed(slots)
         return next_slice(cache) is not None
 
@@ -154,19 +154,19 @@ class EmbeddedEngine:
             self._caches.popitem(last=False)
 
     def _encode_holes(self, cache: KVCache, request: CompletionRequest, cancelled: CancelCheck) -> torch.Tensor:
-        """Encode what the cache lacks, in slices; the hidden states of the last slice, [new, hidden_size]."""
+        """Encode what the cache lacks, in slices; the hidden state of the last token, [1, hidden_size]."""
         holes = cache.holes()
         hidden = torch.empty(0)
         for start in range(0, len(holes), PREFILL_SLICE):
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
             slots = holes[start : start + PREFILL_SLICE]
-            hidden = self._run(cache, request.prompt.ids[slots], slots)
+            hidden = self._run(cache, request.prompt.ids[slots], slots, wanted=1)
             cache.fill(slots, request.prompt)
         return hidden
 
-    def _run(self, cache: KVCache, ids: IntArray, slots: IntArray) -> torch.Tensor:
-        return self.decoder.forward(ids, slots, cache)
+    def _run(self, cache: KVCache, ids: IntArray, slots: IntArray, *, wanted: int | None = None) -> torch.Tensor:
+        return self.decoder.forward(ids, slots, cache, wanted=wanted)
 
     def _decode(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from model.prompt import LEAD
-from tests.lsp.client import Client, serving
+from tests.lsp.client import Client, serving, span
 
 URI = "file:///project/real.py"
 SOURCE = Path(shlex.__file__).read_text(encoding="utf-8")
@@ -64,6 +65,28 @@ def test_exact_reuse_is_obeyed(tmp_path: Path) -> None:
         assert found["turned"] == 0
         assert found["stale"] == 0
         assert found["encoded"] > found["prompt"] // 2
+
+
+def test_where_the_caret_goes_is_read_ahead(tmp_path: Path) -> None:
+    """A client that tells where its user has gone finds that place encoded, in a file not read when opened."""
+    uri, text = "file:///project/long.py", SOURCE * 5
+    with serving(tmp_path, KEYTURN_ENGINE="embedded") as server:
+        server.initialize()
+        server.open(uri, text)
+        server.complete(uri, 0, 0)
+        server.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": {"line": "one"}})
+        elsewhere = {"textDocument": {"uri": "file:///elsewhere.py"}, "position": {"line": 0, "character": 0}}
+        server.notify("keyturn/caret", elsewhere)
+        for attempt in range(8):
+            line = 300 * (1 + attempt % 4)
+            server.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": span(0, 0, line, 4)["end"]})
+            time.sleep(0.2 * 2**attempt)
+            server.complete(uri, line, 4)
+            tokens = server.stats(uri)["tokens"]
+            assert tokens["prompt"] > 1500
+            if tokens["encoded"] < 10:
+                return
+        pytest.fail(f"the place was not read ahead: {tokens}")
 
 
 def test_ten_long_files_stay_within_bounds(tmp_path: Path) -> None:

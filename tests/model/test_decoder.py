@@ -118,6 +118,24 @@ def test_random_masks_match_transformers_own_mask(pair: tuple[Any, Decoder]) -> 
         assert (ours - expected).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("wanted", [0, 1, 7, 40, 99])
+@pytest.mark.parametrize("masked", [False, True])
+def test_only_the_wanted_states_are_computed(pair: tuple[Any, Decoder], wanted: int, masked: bool) -> None:
+    """They are those of the whole pass, and the cache is the same to the bit."""
+    _, decoder = pair
+    generator = torch.Generator().manual_seed(6)
+    ids = torch.randint(SIZES["vocab_size"], (40,), generator=generator).numpy()
+    mask = None
+    if masked:
+        mask = (torch.rand(40, 40, generator=generator) < 0.6).tril() | torch.eye(40, dtype=torch.bool)
+    whole, part = new_cache(decoder, 40), new_cache(decoder, 40)
+    states = decoder.forward(ids, np.arange(40), whole, mask=mask)
+    some = decoder.forward(ids, np.arange(40), part, mask=mask, wanted=wanted)
+    torch.testing.assert_close(some, states[max(0, len(states) - wanted) :], atol=TOLERANCE, rtol=0)
+    assert torch.equal(part.held, whole.held)
+    assert torch.equal(part.values, whole.values)
+
+
 def test_the_window_of_sliding_attention_bounds_the_context(tmp_path: Path) -> None:
     """Inside the window all attention is full, so a model that slides is used up to its window."""
     save_checkpoint(tmp_path, "mistral")

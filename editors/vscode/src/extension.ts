@@ -3,6 +3,7 @@
 import * as vscode from 'vscode';
 import { LanguageClient, type LanguageClientOptions, State } from 'vscode-languageclient/node';
 
+import { watchCaret } from './caret';
 import { installCommand, locateServer } from './locate';
 import { environment, onApiKeyChange, setApiKey } from './secret';
 import { showStatistics } from './statistics';
@@ -36,6 +37,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     vscode.commands.registerCommand('keyturn.explain', () => (isInstalled ? log.show() : offerInstallation())),
     onApiKeyChange(secrets, () => void restart()),
     vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
+    watchCaret((document) => (isOurs(document) ? client : undefined)),
     vscode.workspace.onDidChangeConfiguration(async (change) => {
       if (change.affectsConfiguration('keyturn.command')) {
         await restart();
@@ -144,7 +146,11 @@ async function offerInstallation(): Promise<void> {
 /** The file that suggestions are for; the output panel is none. */
 function activeDocument(): vscode.TextDocument | undefined {
   const document = vscode.window.activeTextEditor?.document;
-  return SELECTOR.some(({ scheme }) => scheme === document?.uri.scheme) ? document : undefined;
+  return document && isOurs(document) ? document : undefined;
+}
+
+function isOurs(document: vscode.TextDocument): boolean {
+  return SELECTOR.some(({ scheme }) => scheme === document.uri.scheme);
 }
 
 /** Whether the settings of the active file pause suggestions. Globs are the server's business. */

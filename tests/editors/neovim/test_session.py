@@ -42,6 +42,24 @@ def test_a_server_that_always_ends_is_given_up(open_editor: OpenEditor) -> None:
     assert editor.ask("probe.children()") == []
 
 
+RECORD = (
+    "lua local requests = require('keyturn.requests'); local notify = requests.notify; told = {}; "
+    "requests.notify = function(client, method, params) table.insert(told, { method, params.position }); "
+    "notify(client, method, params) end"
+)
+
+
+def test_the_server_hears_where_the_caret_goes(open_editor: OpenEditor) -> None:
+    """Once after a pause, of a move and not of typing: it reads there before anything is asked."""
+    editor = open_editor("x = 1\n" * 30, script=SCRIPT)
+    editor.command(RECORD)
+    editor.type(":20\rjjj")
+    editor.wait(lambda: editor.ask("told"), "the place to be told")
+    assert editor.ask("told") == [["keyturn/caret", {"line": 22, "character": 0}]]
+    see_a_suggestion(editor)
+    assert len(editor.ask("told")) == 1
+
+
 def test_a_missing_server_is_told_once(open_editor: OpenEditor) -> None:
     """A command that does not exist gives one sentence, and the editor works."""
     editor = open_editor("x = 1\n", is_ready=False, options="cmd = { '/nowhere/keyturn' }")

@@ -73,6 +73,14 @@ def test_the_default_model_after_an_edit_above(vscode: Open) -> None:
     window.go_to(3, 1)
     window.type("# A line above.\n")
     window.go_to(47, 22)
+    told = wait_for(lambda: window.wire.messages("client", "keyturn/caret"), "the server to hear of the jump")
+    wait_for(
+        lambda: (
+            window.wire.messages("client", "keyturn/caret")[-1]["params"]["position"] == {"line": 46, "character": 21}
+        ),
+        "the server to hear where the caret is",
+    )
+    assert len(told) < 10, "typing is told as well"
     answered = window.wire.num_answers()
     window.type(" ")
     wait_for(lambda: window.wire.num_answers() > answered, "an answer after the edit")
