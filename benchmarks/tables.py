@@ -147,6 +147,31 @@ MEMORY = {
 }
 
 
+def editors(vscode: dict[str, Any], neovim: dict[str, Any]) -> str:
+    """From the last keystroke to ghost text: one row an editor and place."""
+    names = {"VS Code": vscode} | {name.capitalize(): found for name, found in neovim.items() if name.startswith("neo")}
+    lines = []
+    for name, found in names.items():
+        for place in ("after a jump", "typing on"):
+            times = found[place]["milliseconds"]
+            timed = found[place]["timed"]
+            lines.append(
+                [f"{name}, {place}", *(_number(times[key]) for key in ("min", "median", "p90", "max")), str(timed)]
+            )
+    head = ["ms to ghost text", "least", "median", "ninth decile", "most", "timed"]
+    return _table(head, lines) + f"\n\n{measured_on(vscode)}"
+
+
+def line_latency(found: dict[str, Any]) -> str:
+    lines = [
+        [name, *(_number(times[key]) for key in ("min", "median", "p90"))]
+        for name, times in found["milliseconds"].items()
+    ]
+    table = _table(["ms for the rest of a line", "least", "median", "ninth decile"], lines)
+    prompt = f"{found['carets']} carets, {found['prompt_tokens_median']:,.0f} tokens of prompt in the median."
+    return f"{table}\n\n{prompt} {measured_on(found)}"
+
+
 def ablation(edits: dict[str, Any], plain: dict[str, Any]) -> str:
     """What training for edits buys: two short runs, after an edit."""
     lines = []
@@ -166,6 +191,8 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "typing session": ("typing_session", typing),
     "quality of reuse": ("reuse_quality", quality),
     "footprint": ("footprint", footprint),
+    "editors": ("vscode_latency", "neovim_latency", editors),
+    "line latency": ("line_latency", line_latency),
     "model": ("model", whole),
     "ablation": ("ablation_edits", "ablation_plain", ablation),
 }
