@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.embedded.config import read_config
-from model.embedded.decoder import Decoder, DecoderConfig, Layer, layer_from, normed
+from model.embedded.decoder import Decoder, DecoderConfig, Layer, TensorSource, layer_from, normed
 from model.embedded.linear import Linear
 from model.engine import ModelError
 from model.rope import RotaryTable, inverse_frequencies
@@ -29,20 +29,27 @@ def load_decoder(
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The rotary positions in {folder / 'config.json'} make no sense ({error}).") from error
     with ExitStack() as stack:
-        tensor = _open_weights(folder, dtype, stack)
+        stored = _open_weights(folder, stack)
+
+        def tensor(name: str) -> Tensor | None:
+            found = stored(name)
+            return None if found is None else found.to(dtype)
+
         try:
             layers = []
             for index in range(config.num_layers):
                 layers.append(layer_from(tensor, index, int8=int8))
                 progress("Loading the model", 100 * (index + 1) // (config.num_layers + 1))
-            embedding, norm = _needed(tensor, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
-            head = embedding if config.tie_word_embeddings else _needed(tensor, "lm_head.weight")
+            embedding, norm = _needed(stored, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
+            head = embedding if config.tie_word_embeddings else _needed(stored, "lm_head.weight")
+            # Its rows are converted as they are looked up. A copy, or it would hold the whole file's pages.
+            embedding = embedding.clone() if embedding.itemsize <= dtype.itemsize else embedding.to(dtype)
         except KeyError as error:
             raise ModelError(f"The weights in {folder} lack {error.args[0]}; download the model again.") from error
         if not _shapes_fit(config, embedding, layers):
             raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
     rotary = RotaryTable(frequencies, config.max_positions)
-    return Decoder(config, rotary, embedding, layers, Linear(normed(head, norm), int8=int8))
+    return Decoder(config, rotary, embedding, layers, Linear(normed(head.to(dtype), norm), int8=int8))
 
 
 def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:
@@ -66,8 +73,8 @@ def best_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callable[[str], Tensor | None]:
-    """A function from tensor name to tensor over the folder's one or many safetensors files."""
+def _open_weights(folder: Path, stack: ExitStack) -> TensorSource:
+    """A function from tensor name to tensor, as it is stored, over the folder's one or many safetensors files."""
     from safetensors import SafetensorError, safe_open
 
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
@@ -87,12 +94,12 @@ def _open_weights(folder: Path, dtype: torch.dtype, stack: ExitStack) -> Callabl
 
     def tensor(name: str) -> Tensor | None:
         file = where.get(name)
-        return None if file is None else file.get_tensor(name).to(dtype)
+        return None if file is None else file.get_tensor(name)
 
     return tensor
 
 
-def _needed(tensor: Callable[[str], Tensor | None], name: str) -> Tensor:
+def _needed(tensor: TensorSource, name: str) -> Tensor:
     found = tensor(name)
     if found is None:
         raise KeyError(name)

@@ -22,7 +22,7 @@ from model.rope import RotaryTable
 from model.tokenizer import IntArray
 
 TensorSource = Callable[[str], "Tensor | None"]
-"""A checkpoint's tensor by name, in the engine's dtype; None where it has none of that name."""
+"""A checkpoint's tensor by name; None where it has none of that name."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Decoder:
         at = where if positions is None else positions.astype(np.int64)
         attention = Attention(cache, self.rotary, where, at, mask, config.num_heads // config.num_kv_heads)
         new = len(ids)
-        x = F.embedding(torch.from_numpy(ids.astype(np.int64)), self._embedding)
+        x = F.embedding(torch.from_numpy(ids.astype(np.int64)), self._embedding).to(config.dtype)
         for index, layer in enumerate(self._layers):
             heads = layer.qkv(self._norm(x)).view(new, -1, config.head_dim).transpose(0, 1)
             if layer.query_norm is not None and layer.key_norm is not None:

@@ -118,6 +118,18 @@ def test_random_masks_match_transformers_own_mask(pair: tuple[Any, Decoder]) -> 
         assert (ours - expected).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_weights_stored_in_bfloat16_run_in_float32(tmp_path: Path, family: str) -> None:
+    """The embeddings stay as they are stored, the arithmetic is float32."""
+    saved = save_checkpoint(tmp_path, family).bfloat16()
+    saved.save_pretrained(tmp_path)
+    reference = type(saved).from_pretrained(tmp_path, dtype=torch.float32)
+    decoder, ids = load_tiny(tmp_path), random_ids(30)
+    ours = run(decoder, new_cache(decoder, 30), ids, torch.arange(30))
+    assert (ours - reference_logits(reference, ids)).abs().max() < TOLERANCE
+    assert decoder._embedding.dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("wanted", [0, 1, 7, 40, 99])
 @pytest.mark.parametrize("masked", [False, True])
 def test_only_the_wanted_states_are_computed(pair: tuple[Any, Decoder], wanted: int, masked: bool) -> None:
