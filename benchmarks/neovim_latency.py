@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.spread import trials
-from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, PLACES, SOURCE
+from benchmarks.spread import PLACES, trials_by_place
+from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, SOURCE
 from model.machine import machine
 from tests.editors.neovim.editor import PROBE, Editor, editing
 from tests.editors.neovim.install import SUITES, install, install_tools
@@ -60,9 +60,7 @@ def main() -> None:
             editor.wait_until_ready()
             rng = random.Random(6)
             measured = [trial(editor, rng) for _ in range(args.trials)]
-        found[f"neovim {version}"] = {
-            place: trials(times) for place, times in zip(PLACES, zip(*measured, strict=True), strict=True)
-        }
+        found[f"neovim {version}"] = trials_by_place(measured)
     found["machine"] = machine()
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+PLACES = ("after a jump", "typing on")
+"""Where an editor's latency is measured."""
+
 
 def spread(milliseconds: Sequence[float]) -> dict[str, Any]:
     """Least, median, ninth decile and most."""
@@ -27,6 +30,11 @@ def trials(measured: Sequence[float | None]) -> dict[str, Any]:
         "typed_along": measured.count(-1),
         "milliseconds": spread(times),
     }
+
+
+def trials_by_place(measured: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """Trials with a figure for each of `PLACES`."""
+    return {place: trials(times) for place, times in zip(PLACES, zip(*measured, strict=True), strict=True)}
 
 
 def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.spread import PLACES
 from model.training.report import whole
 
 RESULTS = Path(__file__).with_name("results")
@@ -152,7 +153,7 @@ def editors(vscode: dict[str, Any], neovim: dict[str, Any]) -> str:
     names = {"VS Code": vscode} | {name.capitalize(): found for name, found in neovim.items() if name.startswith("neo")}
     lines = []
     for name, found in names.items():
-        for place in ("after a jump", "typing on"):
+        for place in PLACES:
             times = found[place]["milliseconds"]
             timed = found[place]["timed"]
             lines.append(

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from playwright.sync_api import sync_playwright
 
-from benchmarks.spread import trials
+from benchmarks.spread import PLACES, trials_by_place
 from model.machine import machine
 from tests.editors.vscode.conftest import CHROMIUM_FLAGS, SERVER
 from tests.editors.vscode.install import install
@@ -33,7 +33,6 @@ SOURCE = Path(argparse.__file__)
 BEGINNINGS = ("self.", "return self.", "if not ", "for item in ", "value = len(", "raise ValueError(")
 KEY_MS = 80
 GIVE_UP_MS = 2_000
-PLACES = ("after a jump", "typing on")
 RESULT = Path(__file__).with_name("results") / "vscode_latency.json"
 
 WATCH = """
@@ -68,12 +67,12 @@ def main() -> None:
             window.wait_until_ready()
             window.page.evaluate(WATCH, GHOST)
             rng = random.Random(6)
-            measured = [trial(window, rng) for _ in range(args.trials)]  # milliseconds of each of PLACES
+            measured = [trial(window, rng) for _ in range(args.trials)]
         browser.close()
     result = {
         "file": SOURCE.name,
         "lines": SOURCE.read_text(encoding="utf-8").count("\n"),
-        **{place: trials(times) for place, times in zip(PLACES, zip(*measured, strict=True), strict=True)},
+        **trials_by_place(measured),
         "machine": machine(),
     }
     args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -209,9 +209,9 @@ class Suggester:
         document = self.documents.get(params.text_document.uri)
         if document is not None:
             position = params.position
-            caret = document.text.offset_at(position.line, position.character, self.documents.encoding)
+            document.caret = document.text.offset_at(position.line, position.character, self.documents.encoding)
             self.engine.stop_idle(document.snapshot.document)
-            self._start_timer(document, caret)
+            self._start_timer(document)
 
     def closed(self, uri: str) -> None:
         """Forget everything about a document."""
@@ -227,22 +227,20 @@ class Suggester:
         for latest in self.latest.values():
             latest.remembered = None
 
-    def _start_timer(self, document: Document, caret: int | None = None) -> None:
-        """Encode at the caret soon; where nobody has told of one, at the end of the latest edit."""
+    def _start_timer(self, document: Document) -> None:
         uri = document.snapshot.document
         self._stop_timer(uri)
-        at = document.last_edit_end if caret is None else caret
-        self._timers[uri] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._encode_when_idle, uri, at)
+        self._timers[uri] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._encode_when_idle, uri)
 
     def _stop_timer(self, uri: str) -> None:
         if (timer := self._timers.pop(uri, None)) is not None:
             timer.cancel()
 
-    def _encode_when_idle(self, uri: str, caret: int) -> None:
+    def _encode_when_idle(self, uri: str) -> None:
         self._timers.pop(uri, None)
         document = self.documents.get(uri)
         if document is not None and self._is_wanted(document):
-            work = _EncodeAhead(document.snapshot, caret, document.language, self._trees, self.settings)
+            work = _EncodeAhead(document.snapshot, document.caret, document.language, self._trees, self.settings)
             self.engine.when_idle(uri, work)
 
     def _refresh_when_idle(self, uri: str) -> None:

@@ -29,15 +29,15 @@ MAX_LOGGED_BYTES = 1024 * 1024
 class Document:
     """One open document.
 
-    `last_edit_end` is where the latest edit ended: the best guess of the caret while nothing is asked. `num_changes`
-    counts the client's changes, whatever it does with its own `version`.
+    `caret` is where the latest edit ended, or where the client has said: the best guess while nothing is asked.
+    `num_changes` counts the client's changes, whatever it does with its own `version`.
     """
 
     language_id: str
     language: Language | None
     version: int
     snapshot: Snapshot
-    last_edit_end: int = 0
+    caret: int = 0
     num_changes: int = 0
     _logged_bytes: int = field(default=0, repr=False)
 
@@ -74,19 +74,19 @@ class Document:
         text = self.text.apply(edit)
         edits = self._log(self.snapshot.edits, edit)
         self.snapshot = replace(self.snapshot, text=text, revision=self.snapshot.revision + 1, edits=edits)
-        self.last_edit_end = edit.start + len(edit.new)
+        self.caret = edit.start + len(edit.new)
 
     def suppose(self, edit: Edit) -> Snapshot:
         """The document as it would be after `edit`, for a question about text that is not there.
 
         The edit and its reversal both enter the log, so that whoever follows the revisions keeps an exact history.
         """
-        start, end = self.last_edit_end, edit.start + len(edit.new)
+        start, end = self.caret, edit.start + len(edit.new)
         undo = Edit(edit.start, end, self.text.data[edit.start : edit.end])
         self.apply(edit)
         supposed = self.snapshot
         self.apply(undo)
-        self.last_edit_end = start
+        self.caret = start
         return supposed
 
     def digest(self) -> str:

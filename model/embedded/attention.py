@@ -59,27 +59,26 @@ class Attention:
         self._keys = [turned[:, None, :, span].unbind() for span in spans]
         self._values = [cache.values[:, None, :, span].unbind() for span in spans]
 
-    def __call__(self, layer: int, heads: Tensor, wanted: int | None = None) -> Tensor:
+    def __call__(self, layer: int, heads: Tensor, asking: int) -> Tensor:
         """Write keys and values of a layer into the cache and attend; all of them come un-rotated.
 
         heads    [heads + 2 · kv_heads, new, head_dim] queries, keys and values
-        wanted   how many of the new tokens attend, the last ones; None for all
-        returns  [wanted, heads · head_dim]
+        asking   how many of the new tokens attend, the last ones
+        returns  [asking, heads · head_dim]
         """
         kv_heads = self._kv_heads
         num_heads = kv_heads * self._group
-        size = heads.shape[2]
+        _, new, size = heads.shape
         held, keys = self._writes
         held.write(layer, heads[num_heads:])
         turned = rotated(heads[:-kv_heads], self._turns)  # [zones, heads + kv_heads, new, head_dim]
         keys.write(layer, self._in_own_zone(turned[:, num_heads:]))
         queries, biases = turned[:, :num_heads], self._biases
-        if wanted is not None and wanted < queries.shape[2]:
-            queries = queries[:, :, queries.shape[2] - wanted :]
-            biases = [None if bias is None else self._last(bias, wanted) for bias in biases]
-        asking = queries.shape[2]
         if not asking:
             return heads.new_empty(0, num_heads * size)
+        if asking < new:
+            queries = queries[:, :, new - asking :]
+            biases = [None if bias is None else self._last(bias, asking) for bias in biases]
         # Queries that share a key head form one batch of group · new queries, so keys are read once, not repeated.
         queries = queries.reshape(-1, 1, kv_heads, self._group * asking, size)
         parts, sums = [], []

@@ -143,10 +143,9 @@ class Decoder:
             heads = layer.qkv(self._norm(x)).view(new, -1, config.head_dim).transpose(0, 1)
             if layer.query_norm is not None and layer.key_norm is not None:
                 heads = self._with_normed_heads(heads, layer.query_norm, layer.key_norm)
-            last = wanted if index == len(self._layers) - 1 else None
-            if last is not None:
-                x = x[len(x) - min(last, len(x)) :]
-            attended = attention(index, heads, last)
+            if wanted is not None and index == len(self._layers) - 1:
+                x = x[max(0, new - wanted) :]
+            attended = attention(index, heads, len(x))
             if not len(x):
                 return x
             x = x + layer.output(attended)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from model.prompt import LEAD
-from tests.lsp.client import Client, serving, span
+from tests.lsp.client import Client, serving
 
 URI = "file:///project/real.py"
 SOURCE = Path(shlex.__file__).read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def test_where_the_caret_goes_is_read_ahead(tmp_path: Path) -> None:
         server.notify("keyturn/caret", elsewhere)
         for attempt in range(8):
             line = 300 * (1 + attempt % 4)
-            server.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": span(0, 0, line, 4)["end"]})
+            server.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": {"line": line, "character": 4}})
             time.sleep(0.2 * 2**attempt)
             server.complete(uri, line, 4)
             tokens = server.stats(uri)["tokens"]

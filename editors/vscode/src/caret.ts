@@ -8,7 +8,7 @@ const PAUSE_MS = 100;
 /** `find` gives the client that a document belongs to, if any. */
 export function watchCaret(find: (document: vscode.TextDocument) => LanguageClient | undefined): vscode.Disposable {
   let timer: NodeJS.Timeout | undefined;
-  let typedIn = '';
+  let seen = '';
 
   function moved(editor: vscode.TextEditor | undefined): void {
     clearTimeout(timer);
@@ -31,10 +31,10 @@ export function watchCaret(find: (document: vscode.TextDocument) => LanguageClie
       // Typing moves the caret, too; of that the server hears anyway.
       const { uri, version } = textEditor.document;
       const text = `${version} ${uri.toString()}`;
-      if (text === typedIn) {
+      if (text === seen) {
         moved(textEditor);
       }
-      typedIn = text;
+      seen = text;
     }),
     { dispose: () => clearTimeout(timer) },
   );

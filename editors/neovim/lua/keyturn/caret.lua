@@ -4,7 +4,7 @@ local M = {}
 
 local PAUSE_MS = 100
 
-local moves = 0
+local timer = assert(vim.uv.new_timer())
 
 local function tell()
   local client = require('keyturn.server').client_of(vim.api.nvim_get_current_buf())
@@ -19,13 +19,7 @@ function M.watch()
   vim.api.nvim_create_autocmd({ 'BufEnter', 'CursorMoved' }, {
     group = vim.api.nvim_create_augroup('keyturn.caret', { clear = true }),
     callback = function()
-      moves = moves + 1
-      local move = moves
-      vim.defer_fn(function()
-        if move == moves then
-          tell()
-        end
-      end, PAUSE_MS)
+      timer:start(PAUSE_MS, 0, vim.schedule_wrap(tell))
     end,
   })
 end
