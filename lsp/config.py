@@ -101,7 +101,9 @@ class Settings:
         None, "Processor threads for the model. Unset: one a core, at most 8.", at_least=1, at_most=256
     )
     dtype: Literal["auto", "float32", "bfloat16"] = _setting(
-        "auto", "Number format of weights and cache; auto also has the weights in 8 bits, for one token at a time."
+        "auto",
+        "Number format of weights and cache. "
+        "With auto: weights as the processor multiplies best, for one token in 8 bits; the cache bfloat16.",
     )
     idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
     debounce_ms: int = _setting(

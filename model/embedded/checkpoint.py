@@ -20,10 +20,19 @@ Progress = Callable[[str, int], None]
 
 
 def load_decoder(
-    folder: Path, *, dtype: torch.dtype, max_context: int | None, progress: Progress, int8: bool = False
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    cache_dtype: torch.dtype | None = None,
+    max_context: int | None,
+    progress: Progress,
+    int8: bool = False,
 ) -> Decoder:
-    """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention."""
-    config = read_config(folder, dtype, max_context)
+    """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention.
+
+    The cache is of the weights' type unless `cache_dtype` names another.
+    """
+    config = read_config(folder, dtype, max_context, cache_dtype)
     try:
         frequencies = inverse_frequencies(config.head_dim, config.rope)
     except (KeyError, TypeError, ValueError) as error:

@@ -35,8 +35,15 @@ class ModelConfig(DecoderConfig):
     tie_word_embeddings: bool
 
 
-def read_config(folder: Path, dtype: torch.dtype = torch.float32, max_context: int | None = None) -> ModelConfig:
+def read_config(
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    max_context: int | None = None,
+    cache_dtype: torch.dtype | None = None,
+) -> ModelConfig:
     """The folder's configuration, to be run in `dtype` with at most `max_context` positions.
+
+    The cache is of the same type unless `cache_dtype` names another.
 
     Raises `ModelError` when it is not one that the embedded engine runs.
     """
@@ -61,12 +68,14 @@ def read_config(folder: Path, dtype: torch.dtype = torch.float32, max_context: i
             f"The embedded engine knows the silu activation only, and this model has {found['hidden_act']}."
         )
     try:
-        return _parsed(_DEFAULTS.get(family, {}) | found, dtype, max_context)
+        return _parsed(_DEFAULTS.get(family, {}) | found, dtype, cache_dtype or dtype, max_context)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks a size or has one that is none ({error}); download the model again.") from error
 
 
-def _parsed(found: dict[str, Any], dtype: torch.dtype, max_context: int | None) -> ModelConfig:
+def _parsed(
+    found: dict[str, Any], dtype: torch.dtype, cache_dtype: torch.dtype, max_context: int | None
+) -> ModelConfig:
     heads, hidden = _size(found, "num_attention_heads"), _size(found, "hidden_size")
     num_layers = _size(found, "num_hidden_layers")
     positions = _size(found, "max_position_embeddings")
@@ -80,6 +89,7 @@ def _parsed(found: dict[str, Any], dtype: torch.dtype, max_context: int | None) 
         rms_norm_eps=float(found.get("rms_norm_eps", 1e-6)),
         max_positions=min(positions, window or positions, max_context or positions),
         dtype=dtype,
+        cache_dtype=cache_dtype,
         rope=_rope(found),
         tie_word_embeddings=bool(found.get("tie_word_embeddings", False)),
     )

@@ -37,10 +37,12 @@ class DecoderConfig:
     rms_norm_eps: float
     max_positions: int
     dtype: torch.dtype
+    cache_dtype: torch.dtype
+    """Of keys and values; they and the queries are rounded to it."""
 
     @property
     def cache_shape(self) -> CacheShape:
-        return CacheShape(self.num_layers, self.num_kv_heads, self.head_dim, self.dtype)
+        return CacheShape(self.num_layers, self.num_kv_heads, self.head_dim, self.cache_dtype)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Decoder:
                 heads = self._with_normed_heads(heads, layer.query_norm, layer.key_norm)
             if wanted is not None and index == len(self._layers) - 1:
                 x = x[max(0, new - wanted) :]
-            attended = attention(index, heads, len(x))
+            attended = attention(index, heads.to(config.cache_dtype), len(x)).to(config.dtype)
             if not len(x):
                 return x
             x = x + layer.output(attended)

@@ -191,9 +191,10 @@ def test_a_full_refresh_equals_a_fresh_prefill(llama: Path, data: st.DataObject)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("cache_dtype", [torch.float32, torch.bfloat16])
+def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtype, cache_dtype: torch.dtype) -> None:
     """Keys that were moved to and fro ten thousand times equal, to the bit, keys that were moved once."""
-    editor = new_editor(llama, "\n".join(CORPUS), decoder=load_tiny(llama, dtype))
+    editor = new_editor(llama, "\n".join(CORPUS), decoder=load_tiny(llama, dtype, cache_dtype))
     editor.caret = len(editor.text.data) // 2
     base = editor.prompt()
     caches = []

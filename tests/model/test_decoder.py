@@ -130,6 +130,20 @@ def test_weights_stored_in_bfloat16_run_in_float32(tmp_path: Path, family: str) 
     assert decoder._embedding.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_float32_beside_a_bfloat16_cache(pair: tuple[Any, Decoder], size: int, tmp_path: Path) -> None:
+    """Only keys, values and queries are rounded, and the cache has half of the bytes."""
+    reference, exact = pair
+    reference.save_pretrained(tmp_path)
+    decoder = load_tiny(tmp_path, cache_dtype=torch.bfloat16)
+    ids = random_ids(130, seed=size)
+    cache = new_cache(decoder, 130)
+    parts = [run(decoder, cache, ids[i : i + size], torch.arange(130)[i : i + size]) for i in range(0, 130, size)]
+    expected = reference_logits(reference, ids)
+    assert (torch.cat(parts) - expected).norm() < 0.02 * expected.norm()
+    assert cache.num_bytes * 2 == new_cache(exact, 130).num_bytes
+
+
 @pytest.mark.parametrize("wanted", [0, 1, 7, 40, 99])
 @pytest.mark.parametrize("masked", [False, True])
 def test_only_the_wanted_states_are_computed(pair: tuple[Any, Decoder], wanted: int, masked: bool) -> None:

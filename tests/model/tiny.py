@@ -73,8 +73,10 @@ def save_checkpoint(folder: Path, family: str = "llama", seed: int = 0) -> Any:
     return model
 
 
-def load_tiny(folder: Path, dtype: torch.dtype = torch.float32) -> Decoder:
-    return load_decoder(folder, dtype=dtype, max_context=None, progress=lambda message, percent: None)
+def load_tiny(folder: Path, dtype: torch.dtype = torch.float32, cache_dtype: torch.dtype | None = None) -> Decoder:
+    return load_decoder(
+        folder, dtype=dtype, cache_dtype=cache_dtype, max_context=None, progress=lambda message, percent: None
+    )
 
 
 CORPUS = [
