@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
+from model.embedded.checkpoint import best_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest, Engine, ReuseMode
 from model.prompt import Prompt
+from model.tokenizer import IntArray
 from model.tokens import common_prefix
 
 CACHE_REUSE = 64
@@ -53,23 +57,36 @@ class Keyturn:
         return found.timings_ms.first_token, found.timings_ms.total
 
 
+class Foreign(Apart):
+    """An engine that is not keyturn's; it is told the tokens only."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        super().__init__(make)
+        self.name = name
+
+    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+        found: tuple[float, float] = self.ask("answer", prompt.ids, num_tokens)
+        return found
+
+
 class Transformers:
-    """`transformers` in eager torch: everything anew, or with its cache cut to what the prompts have in common."""
+    """`transformers` in eager torch, in the type that this processor is best at: everything anew, or with its cache cut
+    to what the prompts have in common.
+    """
 
     def __init__(self, folder: Path, *, keeps_prefix: bool) -> None:
         from transformers import AutoModelForCausalLM, DynamicCache
 
-        self.name = "transformers, prefix cache" if keeps_prefix else "transformers, no cache"
-        self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=best_dtype("auto")).eval()
         self._new_cache: Callable[[], Any] = DynamicCache
         self._keeps_prefix = keeps_prefix
         self._held = np.zeros(0, dtype=np.int64)
         self._cache: Any = None
 
     @torch.inference_mode()
-    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
+    def answer(self, tokens: IntArray, num_tokens: int) -> tuple[float, float]:
         started = time.perf_counter()
-        ids = prompt.ids.astype(np.int64)
+        ids = tokens.astype(np.int64)
         kept = common_prefix(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
         if kept:
             self._cache.crop(kept)
@@ -108,16 +125,14 @@ class LlamaCpp:
     def __init__(self, file: Path, *, context: int, threads: int, cache_reuse: int = 0) -> None:
         import llama_cpp
 
-        kind = file.stem.rsplit("-", 1)[-1]
-        self.name = f"llama.cpp {kind}, " + (f"cache-reuse {cache_reuse}" if cache_reuse else "prefix cache")
         self._lib: Any = llama_cpp
         self._model = open_llama(file, context=context, threads=threads)
         self._memory: Any = llama_cpp.llama_get_memory(self._model.ctx)
         self._cache_reuse = cache_reuse
         self._held: list[int] = []
 
-    def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
-        started, ids = time.perf_counter(), prompt.ids.tolist()
+    def answer(self, tokens: IntArray, num_tokens: int) -> tuple[float, float]:
+        started, ids = time.perf_counter(), tokens.tolist()
         kept = min(self._kept(ids), len(ids) - 1)
         self._model.n_tokens = kept  # `eval` forgets what is cached behind that
         self._model.eval(ids[kept:])
@@ -168,13 +183,15 @@ def the_peers(model: Path, engine: EmbeddedEngine, size: int, wanted: str, folde
         if size <= MAX_SLOW_TOKENS:
             yield Keyturn(engine, "off", "keyturn, no cache")
     if "transformers" in wanted:
-        yield Transformers(model, keeps_prefix=True)
-        if size <= MAX_SLOW_TOKENS:
-            yield Transformers(model, keeps_prefix=False)
+        ways = {"prefix cache": True} | ({"no cache": False} if size <= MAX_SLOW_TOKENS else {})
+        for way, keeps_prefix in ways.items():
+            with Foreign(f"transformers, {way}", partial(Transformers, model, keeps_prefix=keeps_prefix)) as peer:
+                yield peer
     if "vllm" in wanted:
         yield from vllm_peers(model, size + 1024, folder)
     if "llama.cpp" in wanted:
         for kind in ("BF16", "Q8_0"):
-            file = gguf_of(model, folder, kind)
-            for reuse in (0, CACHE_REUSE):
-                yield LlamaCpp(file, context=size + 1024, threads=torch.get_num_threads(), cache_reuse=reuse)
+            make = partial(LlamaCpp, gguf_of(model, folder, kind), context=size + 1024, threads=torch.get_num_threads())
+            for way, reuse in {"prefix cache": 0, f"cache-reuse {CACHE_REUSE}": CACHE_REUSE}.items():
+                with Foreign(f"llama.cpp {kind}, {way}", partial(make, cache_reuse=reuse)) as peer:
+                    yield peer

@@ -200,7 +200,8 @@ class Answers:
                 self._stages.append(completer.prompt(snapshot, at, MAX_TOKENS))
         self._prompt: Prompt = self._stages[-1]
         self._kept = self._after_past("pie")
-        self._moved = self._after_past("unturned")
+        # Of a single edit both kinds of cache have seen nothing yet.
+        self._moved = self._after_past("unturned") if len(self._stages) > 2 else self._kept
         self._full = torch.log_softmax(self._scores("full", "off"), dim=-1)
         self.full_line = self._line("full", "exact")
 

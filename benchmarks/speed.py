@@ -6,9 +6,9 @@
     step      milliseconds of one decoding step behind them, scores included, sampling not: a quarter of the steps were
               faster, so that what else the machine did is not in it
 
-keyturn is measured as it runs by default, with 8-bit weights for single tokens, and with bfloat16 alone; llama.cpp in
-bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the weights are random, 38 million of
-them. Results go to benchmarks/results/speed.json.
+keyturn is measured as it runs by default, with 8-bit weights for single tokens, and without them, in the type that the
+processor is best at; llama.cpp in bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the
+weights are random, 38 million of them. Results go to benchmarks/results/speed.json.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
 from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
+from model.embedded.checkpoint import best_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest
 from model.factory import EngineSettings, load_embedded
@@ -42,7 +45,7 @@ Times = tuple[float, list[float]]
 Measure = Callable[[np.ndarray[Any, Any]], Times]
 
 
-def keyturn(model: Path, dtype: Literal["auto", "bfloat16"], context: int) -> Measure:
+def keyturn(model: Path, dtype: Literal["auto", "float32", "bfloat16"], context: int) -> Measure:
     engine = load_embedded(EngineSettings(model=str(model), dtype=dtype, context_tokens=context + 2 * STEPS)).engine
     assert isinstance(engine, EmbeddedEngine)
 
@@ -59,12 +62,14 @@ def keyturn(model: Path, dtype: Literal["auto", "bfloat16"], context: int) -> Me
     return measure
 
 
-def llama_cpp(file: Path, context: int) -> Measure:
-    import torch
+class LlamaCpp:
+    """llama.cpp, whose `measure` does what `keyturn`'s does."""
 
-    model = open_llama(file, context=context + STEPS, threads=torch.get_num_threads())
+    def __init__(self, file: Path, context: int, threads: int) -> None:
+        self._model = open_llama(file, context=context + STEPS, threads=threads)
 
-    def measure(ids: np.ndarray[Any, Any]) -> Times:
+    def measure(self, ids: np.ndarray[Any, Any]) -> Times:
+        model = self._model
         model.reset()
         started = time.perf_counter()
         model.eval(ids.tolist())
@@ -75,15 +80,18 @@ def llama_cpp(file: Path, context: int) -> Measure:
             times.append((time.perf_counter() - started) * 1000)
         return read, times
 
-    return measure
-
 
 def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tuple[str, Measure]]:
+    import torch
+
     yield "keyturn", keyturn(model, "auto", context)
-    yield "keyturn, bfloat16 alone", keyturn(model, "bfloat16", context)
+    dtype: Literal["float32", "bfloat16"] = "bfloat16" if best_dtype("auto") == torch.bfloat16 else "float32"
+    yield f"keyturn, {dtype} alone", keyturn(model, dtype, context)
     if "llama.cpp" in peers:
         for kind in ("BF16", "Q8_0"):
-            yield f"llama.cpp {kind}", llama_cpp(gguf_of(model, folder, kind), context)
+            make = partial(LlamaCpp, gguf_of(model, folder, kind), context, torch.get_num_threads())
+            with Apart(make) as other:
+                yield f"llama.cpp {kind}", partial(other.ask, "measure")
 
 
 def main() -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benchmarks.apart import DEFAULT_SPINS, Apart
+from benchmarks.peers import Transformers
 from benchmarks.reuse_quality import SHARES, measure
-from model.factory import EngineSettings, load_embedded
+from model.embedded.checkpoint import best_dtype
+from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.training.corpus import CorpusFile
 
 REPOSITORY = Path(__file__).parents[1]
@@ -34,9 +41,23 @@ def test_edit_latency(tmp_path: Path) -> None:
     assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
 
 
+def test_a_peer_apart() -> None:
+    """It answers what it would answer here, in a process whose OpenMP waits as it does by default."""
+    with Apart(partial(Transformers, DEFAULT_MODEL, keeps_prefix=True)) as peer:
+        first, whole = peer.ask("answer", np.arange(30, dtype=np.int32), 3)
+        assert 0 < first < whole
+    with Apart(environment) as there:
+        assert there.ask("get", "GOMP_SPINCOUNT") == DEFAULT_SPINS
+    assert not multiprocessing.active_children()
+
+
+def environment() -> Any:
+    return os.environ
+
+
 def test_speed(tmp_path: Path) -> None:
     rows = run(tmp_path, "speed", "--contexts", "64", "--peers", "", "--model", "model/weights")["rows"]
-    assert [row["engine"] for row in rows] == ["keyturn", "keyturn, bfloat16 alone"]
+    assert [row["engine"] for row in rows] == ["keyturn", f"keyturn, {str(best_dtype('auto'))[6:]} alone"]
     assert all(row["prefill_ms"] > 0 and row["step_ms"] > 0 for row in rows)
 
 
