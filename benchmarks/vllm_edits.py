@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.random_model import save_random
 from benchmarks.spread import spread
 from model.engine import CompletionRequest, ReuseMode
 from model.factory import DEFAULT_MODEL
@@ -86,7 +87,7 @@ def main() -> None:
     from tests.vllm.server import serving
 
     with tempfile.TemporaryDirectory() as temporary:
-        model = random_model(Path(temporary) / "model")
+        model = save_random("38M", Path(temporary))
         options = ["--dtype", "bfloat16", "--max-model-len", "8192", "--memory-mb", "1024"]
         with serving(Path(temporary) / "log", *options, model=model) as server:
             engines = {name: engine_of(server.url) for name in WAYS}
@@ -100,27 +101,6 @@ def main() -> None:
     args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plot(found, args.plot)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
-
-
-def random_model(folder: Path) -> Path:
-    """A checkpoint of random weights, with the default model's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=512,
-        intermediate_size=1536,
-        num_hidden_layers=10,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(DEFAULT_MODEL).save_pretrained(folder)
-    return folder
 
 
 def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
