@@ -56,7 +56,7 @@ Held out for ever, with their copies and forks: {held_out}.
 ({speed:,.0f} tokens/s) on the recipe's device ({device}). Sequences of {lengths} tokens. {fim:.0%} of the samples are
 fill-in-the-middle, the rest plain text; the loss counts every token, those of a middle {weight:.0f} times. In
 {stale:.0%} of the fill-in-the-middle samples the suffix has not seen a span of up to {hidden} tokens of the prefix, as
-in a cache after an edit. Matrices by Muon, embedding and norms by AdamW, bfloat16 with float32 weights. Last training
+in a cache after an edit. Matrices by Muon, embedding and norms by AdamW, {dtype} with float32 weights. Last training
 loss (weighted, smoothed): {loss:.3f}.
 
 ## Result
@@ -98,6 +98,7 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         minutes=progress["seconds"] / 60,
         speed=progress["tokens"] / max(progress["seconds"], 1e-9),
         device=recipe.device,
+        dtype=state.get("dtype", recipe.dtype),
         lengths=", then ".join(f"{length:,}" for _, length in recipe.lengths),
         stale=STALE_SHARE,
         hidden=MAX_HIDDEN,

@@ -469,6 +469,21 @@ def test_training_learns(work: Path, tmp_path: Path) -> None:
     assert losses[-1] < losses[0] - 1
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_where_the_processor_multiplies_it(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    """Elsewhere float32, and the card says which it was."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: native)
+    made = trainer(work, tmp_path, dtype="bfloat16")
+    made.save()
+    (tmp_path / "manifest.json").write_bytes((work / "manifest.json").read_bytes())
+    dtype = "bfloat16" if native else "float32"
+    assert str(made._network.dtype) == f"torch.{dtype}"
+    assert f"{dtype} with float32 weights" in model_card(made.recipe, tmp_path, None)
+
+
 def test_our_forward_pass_is_that_of_transformers(work: Path, tmp_path: Path) -> None:
     made = trainer(work, tmp_path / "work", dtype="float32")
     made.run(max_steps=2)
