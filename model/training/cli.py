@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=Path, nargs="?", default=DEFAULT_MODEL, help="a checkpoint folder (default: ours)"
     )
     evaluate.add_argument("--carets", type=int, default=2000, help="places to complete (default: %(default)s)")
+    evaluate.add_argument("--only-edits", action="store_true", help="only with caches from before an edit")
     evaluate.add_argument("--output", type=Path, metavar="FILE", help="write the JSON there, too")
     export = commands.add_parser("export", help="write the trained model as a Hugging Face folder")
     export.add_argument("--pieces", type=Path, metavar="FOLDER", help="write it there in pieces of 16 MB at most, too")
@@ -192,7 +193,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     work = work_folder(args.work, args.recipe)
     held_out = corpus.held_out_files(work / "held_out", _say)
     tokens = shards.read_shards(work) if shards.has_shards(work) else None
-    if tokens is None:
+    if tokens is None and not args.only_edits:
         _say(f"Without shards in {work} the n-gram baseline is left out; `keyturn model train --prepare` makes them.")
     with Bar(console=_console()) as bar:
         task = bar.add_task("")
@@ -202,7 +203,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             if not bar.console.is_terminal and done % 200 == 0:
                 _say(f"{what}: {done} of {total}")
 
-        found = evaluate(args.model, held_out, args.carets, corpus=tokens, report=report)
+        found = evaluate(args.model, held_out, args.carets, corpus=tokens, only_edits=args.only_edits, report=report)
     text = json.dumps(found, indent=2)
     if args.output:
         args.output.write_text(text + "\n", encoding="utf-8")

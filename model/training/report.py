@@ -33,8 +33,9 @@ def described(result: dict[str, Any]) -> str:
 
 
 def whole(result: dict[str, Any]) -> str:
-    """What the figures are of, and both tables."""
-    return f"{described(result)}\n\n{results_table(result)}\n\n{kinds_table(result)}"
+    """What the figures are of, and the tables that it has."""
+    tables = [results_table(result), *([kinds_table(result)] if result["by_kind"] else [])]
+    return "\n\n".join((described(result), *tables))
 
 
 def _table(first: str, rows: dict[str, dict[str, Any]], *, with_count: bool = False) -> str:

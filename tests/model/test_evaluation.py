@@ -15,6 +15,7 @@ from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, MAX_ABOVE, Caret, draw_carets, edit_before
 from model.training.corpus import CorpusFile
 from model.training.evaluate import BUDGETS, Score, chars_saved, evaluate
+from model.training.report import whole
 from model.training.tokenizer import load_tokenizer
 from tests.model.tiny import raw_tokenizer, save_checkpoint
 
@@ -196,3 +197,7 @@ def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
     assert "stale_tokens" not in found["results"]["after an edit, exact"]
     assert sum(kind["carets"] for kind in found["by_kind"].values()) == 6
     assert len(asked) == 36
+    some = evaluate(tmp_path, FILES, 6, only_edits=True)
+    assert some["results"] == {name: found["results"][name] for name in names[-2:]}
+    assert whole(some).count("\n|---|") == 1
+    assert whole(found).count("\n|---|") == 2
