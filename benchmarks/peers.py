@@ -169,7 +169,8 @@ def vllm_peers(model: Path, context: int, folder: Path) -> Iterator[Peer]:
     from benchmarks.vllm_edits import engine_of
     from tests.vllm.server import serving
 
-    options = ("--dtype", "bfloat16", "--max-model-len", str(context), "--memory-mb", "1024")
+    dtype = str(best_dtype("auto")).removeprefix("torch.")
+    options = ("--dtype", dtype, "--max-model-len", str(context), "--memory-mb", "1024")
     with serving(folder / "vllm.log", *options, model=model) as server:
         yield Keyturn(engine_of(server.url, context), "exact", "vLLM, prefix cache")
         yield Keyturn(engine_of(server.url, context), "pie", "vLLM with keyturn's plugin")

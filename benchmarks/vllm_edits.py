@@ -3,8 +3,8 @@
     python benchmarks/vllm_edits.py [--vllm FOLDER] [--trials N]
 
 Starts a vLLM for processors (`python -m tests.vllm.install` puts one into `.vllm`) with the plugin and a model of
-random weights: 38 million parameters, a context of 8,192 tokens, bfloat16. Through keyturn's own engine it is asked
-about documents of random tokens:
+random weights: 38 million parameters, a context of 8,192 tokens, the type that the processor is best at. Through
+keyturn's own engine it is asked about documents of random tokens:
 
     edits   one document, edited at 10 % of its length and completed at the end of its file: a line of twelve tokens is
             inserted, deleted or replaced. From the edit to the first token, both requests of a mid-file edit included.
@@ -84,15 +84,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.vllm is not None:
         os.environ["VLLM_ENVIRONMENT"] = str(args.vllm)
+    from model.embedded.checkpoint import best_dtype
     from tests.vllm.server import serving
 
+    dtype = str(best_dtype("auto")).removeprefix("torch.")
     with tempfile.TemporaryDirectory() as temporary:
         model = save_random("38M", Path(temporary))
-        options = ["--dtype", "bfloat16", "--max-model-len", "8192", "--memory-mb", "1024"]
+        options = ["--dtype", dtype, "--max-model-len", "8192", "--memory-mb", "1024"]
         with serving(Path(temporary) / "log", *options, model=model) as server:
             engines = {name: engine_of(server.url) for name in WAYS}
             found = {
-                "model": "random Llama: 10 layers, width 512, 8/4 heads of 64, vocabulary 16,384, bfloat16",
+                "model": f"random Llama: 10 layers, width 512, 8/4 heads of 64, vocabulary 16,384, {dtype}",
                 "trials": args.trials,
                 "edits": [measure_edits(engines, length, edit, args.trials) for length in LENGTHS for edit in EDITS],
                 "many": measure_many(server.url, 3000, args.trials),
