@@ -89,7 +89,7 @@ class Transformers:
         ids = tokens.astype(np.int64)
         kept = common_prefix(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
         if kept:
-            self._cache.crop(kept)
+            self._cache.crop(kept - self._cache.get_seq_length())  # so many fewer
         else:
             self._cache = self._new_cache()
         new, first = torch.from_numpy(ids[kept:])[None], 0.0
