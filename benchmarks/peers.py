@@ -87,11 +87,11 @@ class Transformers:
     def answer(self, tokens: IntArray, num_tokens: int) -> tuple[float, float]:
         started = time.perf_counter()
         ids = tokens.astype(np.int64)
-        kept = common_prefix(self._held, ids) if self._keeps_prefix and self._cache is not None else 0
-        if kept:
-            self._cache.crop(kept - self._cache.get_seq_length())  # so many fewer
-        else:
+        kept = min(common_prefix(self._held, ids), len(ids) - 1) if self._keeps_prefix else 0
+        if not kept:
             self._cache = self._new_cache()
+        elif surplus := self._cache.get_seq_length() - kept:
+            self._cache.crop(-surplus)
         new, first = torch.from_numpy(ids[kept:])[None], 0.0
         for step in range(num_tokens):
             scores = self._model(new, past_key_values=self._cache, use_cache=True, logits_to_keep=1).logits
