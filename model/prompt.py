@@ -39,9 +39,6 @@ LEAD = 48
 MAX_LEAD = 128
 """Tokens from the anchor to the caret at which a new anchor is chosen."""
 
-FRESH = 16
-"""Tokens at the lead's end that are encoded again after an edit in front of them, so that they have seen it."""
-
 SLACK = 0.25
 """Part of the prefix's budget by which the caret may move on before the window's start moves."""
 
@@ -51,7 +48,7 @@ class Prompt:
     """What the model reads.
 
     ids       [n] token ids
-    serials   [n] identity of the tokens, NO_SERIAL for cut tokens, the first markers and the end of the lead
+    serials   [n] identity of the tokens, NO_SERIAL for cut tokens and the first markers
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
@@ -225,8 +222,7 @@ class Window:
     def identities(self, before: TokenRun, lead: int) -> SerialArray:
         """[2 + lead] serials of a prompt's suffix marker, its middle marker and its lead.
 
-        They stay while the token before the anchor does, the lead's as far as it is what it was. The last `FRESH` of
-        the middle marker and the lead are given none.
+        They stay while the token before the anchor does, the lead's as far as it is what it was.
         """
         anchor = len(before) - lead
         place = int(before.serials[anchor - 1]) if anchor else NO_SERIAL
@@ -236,9 +232,7 @@ class Window:
         same = common_prefix(self._lead, ids)
         self._own = np.concatenate((self._own[: 2 + same], new_serials(lead - same)))
         self._lead = ids
-        given = self._own.copy()
-        given[max(1, len(given) - FRESH) :] = NO_SERIAL
-        return given
+        return self._own
 
     def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
         if len(before) <= budget:

@@ -35,6 +35,9 @@ from model.rope import RotaryTable, rotated
 MAX_ZONES = 6
 """Zones that edits may leave until the keys are turned to where they stand."""
 
+TURNED_AT_ONCE = 512
+"""Rows of one layer whose keys, in float32 and several times over, fit into a core's own cache."""
+
 
 @dataclass(frozen=True)
 class CacheShape:
@@ -191,9 +194,11 @@ class KVCache(HeldTokens):
         self.lags[start:end] = 0
         if self._turned is None:
             return
-        turns = self._rotary.at(torch.from_numpy(self.slots[start:end]))
-        for layer in range(self.shape.num_layers):  # one layer's keys fit into a core's own cache
-            self._turned[layer, :, start:end] = rotated(self.keys[layer, :, start:end], turns)
+        for first in range(start, end, TURNED_AT_ONCE):
+            rows = slice(first, min(end, first + TURNED_AT_ONCE))
+            turns = self._rotary.at(torch.from_numpy(self.slots[rows]))
+            for layer in range(self.shape.num_layers):
+                self._turned[layer, :, rows] = rotated(self.keys[layer, :, rows], turns)
 
     def _empty(self, kinds: int, capacity: int) -> Tensor:
         shape = self.shape

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ast_tools.text import Edit
-from model.prompt import FRESH, LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
+from model.prompt import LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
 from model.tokenizer import ByteTokenizer, HubTokenizer
 from model.tokens import NO_SERIAL, TokenizedText
 from tests.model.tiny import raw_tokenizer, tokenizer
@@ -178,19 +178,19 @@ def test_the_anchor_follows_the_caret_upwards() -> None:
 
 
 def test_markers_and_lead_keep_their_identities_behind_the_same_token() -> None:
-    """Whatever is edited elsewhere; but for the prompt's last tokens, which shall see the edit."""
+    """Whatever is edited elsewhere."""
     text, window = TokenizedText.of(ByteTokenizer(), b"x" * 400), Window()
     first = window.identities(text.split(200)[0], 100)
-    assert len(set(first[:-FRESH])) == 102 - FRESH and set(first[-FRESH:]) == {NO_SERIAL}
+    assert len(set(first)) == 102 and NO_SERIAL not in first
     text = text.apply([Edit(10, 20, b"yy"), Edit(300, 300, b"z")])
     assert np.array_equal(window.identities(text.split(192)[0], 100), first)
     text = text.apply([Edit(192, 192, b"abc")])
     typed = window.identities(text.split(195)[0], 103)
-    assert np.array_equal(typed[: 102 - FRESH], first[:-FRESH])
+    assert np.array_equal(typed[:102], first) and not set(typed[102:]) & {NO_SERIAL, *first}
     text = text.apply([Edit(150, 151, b"q")])
     within = window.identities(text.split(195)[0], 103)
     assert np.array_equal(within[: 2 + 58], first[: 2 + 58])
-    assert not set(within[2 + 58 : -FRESH]) & set(typed)
+    assert not set(within[2 + 58 :]) & set(typed)
 
 
 def test_behind_another_token_markers_and_lead_have_other_identities() -> None:
@@ -199,14 +199,8 @@ def test_behind_another_token_markers_and_lead_have_other_identities() -> None:
     for change, caret in ((Edit(0, 0, b"y"), 200), (Edit(0, 0, b"y"), 190), (Edit(89, 90, b"y"), 190)):
         text = text.apply([change])
         found = window.identities(text.split(caret)[0], 100)
-        assert not seen & set(found[:-FRESH].tolist())
-        seen |= set(found[:-FRESH].tolist())
-
-
-def test_the_marker_of_a_short_lead_is_encoded_again() -> None:
-    text, window = TokenizedText.of(ByteTokenizer(), b"x" * 40), Window()
-    suffix, middle, *lead = window.identities(text.split(20)[0], 5)
-    assert suffix != NO_SERIAL and {middle, *lead} == {NO_SERIAL}
+        assert not seen & set(found.tolist())
+        seen |= set(found.tolist())
 
 
 def test_a_line_longer_than_the_lead_is_cut() -> None:

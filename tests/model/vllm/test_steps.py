@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.engine import TokenCounts
-from model.prompt import FRESH, Prompt, Window
+from model.prompt import Prompt, Window
 from model.tokens import NO_SERIAL, TokenRun, new_serials
 from model.vllm.documents import NO_ROW, Documents
 from model.vllm.steps import MAX_REQUESTS, RemoteDocument, Step
@@ -93,14 +93,14 @@ def test_a_deletion_takes_one_request() -> None:
     assert (counts.prompt, counts.kept, counts.turned, counts.encoded) == (1703, 101, 1601, 1)
 
 
-def test_an_edit_far_from_the_caret_computes_the_end_of_the_lead_only() -> None:
+def test_an_edit_far_from_the_caret_computes_itself_and_the_last_token() -> None:
     file, remote = File(2000), RemoteDocument()
     file.lead = 100
     list(remote.steps(file.prompt()))
     file.insert(100, 12)
     edit, last = remote.steps(file.prompt())
     assert (edit.start, edit.end) == (101, 113)
-    assert (last.start, last.end) == (2015 - FRESH, 2015)
+    assert (last.start, last.end) == (2014, 2015)
 
 
 def test_a_caret_that_jumps_takes_two_requests() -> None:
@@ -149,7 +149,7 @@ def test_the_lead_is_refreshed_after_what_is_near_the_anchor() -> None:
         remote.refreshed(step)
     *near, lead = refreshed
     assert near and max(end for _, end in near) <= remote.held.anchor + 256 < lead[0]
-    assert lead[1] == remote.held.length - FRESH
+    assert lead[1] == remote.held.length - 1  # the last token has seen the edit
 
 
 def test_refreshing_ends_when_nothing_near_the_anchor_is_stale() -> None:
