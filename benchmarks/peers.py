@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
-from model.embedded.checkpoint import best_dtype
+from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest, Engine, ReuseMode
 from model.prompt import Prompt
@@ -77,7 +77,7 @@ class Transformers:
     def __init__(self, folder: Path, *, keeps_prefix: bool) -> None:
         from transformers import AutoModelForCausalLM, DynamicCache
 
-        self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=best_dtype("auto")).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=native_dtype()).eval()
         self._new_cache: Callable[[], Any] = DynamicCache
         self._keeps_prefix = keeps_prefix
         self._held = np.zeros(0, dtype=np.int64)
@@ -169,8 +169,7 @@ def vllm_peers(model: Path, context: int, folder: Path) -> Iterator[Peer]:
     from benchmarks.vllm_edits import engine_of
     from tests.vllm.server import serving
 
-    dtype = str(best_dtype("auto")).removeprefix("torch.")
-    options = ("--dtype", dtype, "--max-model-len", str(context), "--memory-mb", "1024")
+    options = ("--dtype", native_dtype(), "--max-model-len", str(context), "--memory-mb", "1024")
     with serving(folder / "vllm.log", *options, model=model) as server:
         yield Keyturn(engine_of(server.url, context), "exact", "vLLM, prefix cache")
         yield Keyturn(engine_of(server.url, context), "pie", "vLLM with keyturn's plugin")

@@ -30,7 +30,7 @@ from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
 from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
-from model.embedded.checkpoint import best_dtype
+from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.engine import CompletionRequest
 from model.factory import EngineSettings, load_embedded
@@ -85,8 +85,7 @@ def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tup
     import torch
 
     yield "keyturn", keyturn(model, "auto", context)
-    dtype: Literal["float32", "bfloat16"] = "bfloat16" if best_dtype("auto") == torch.bfloat16 else "float32"
-    yield f"keyturn, {dtype} alone", keyturn(model, dtype, context)
+    yield f"keyturn, {native_dtype()} alone", keyturn(model, native_dtype(), context)
     if "llama.cpp" in peers:
         for kind in ("BF16", "Q8_0"):
             make = partial(LlamaCpp, gguf_of(model, folder, kind), context, torch.get_num_threads())

@@ -84,10 +84,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.vllm is not None:
         os.environ["VLLM_ENVIRONMENT"] = str(args.vllm)
-    from model.embedded.checkpoint import best_dtype
+    from model.embedded.checkpoint import native_dtype
     from tests.vllm.server import serving
 
-    dtype = str(best_dtype("auto")).removeprefix("torch.")
+    dtype = native_dtype()
     with tempfile.TemporaryDirectory() as temporary:
         model = save_random("38M", Path(temporary))
         options = ["--dtype", dtype, "--max-model-len", "8192", "--memory-mb", "1024"]

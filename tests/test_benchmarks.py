@@ -17,7 +17,7 @@ import pytest
 from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.peers import Transformers
 from benchmarks.reuse_quality import SHARES, measure
-from model.embedded.checkpoint import best_dtype
+from model.embedded.checkpoint import native_dtype
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.training.corpus import CorpusFile
 
@@ -58,7 +58,7 @@ def environment() -> Any:
 
 def test_speed(tmp_path: Path) -> None:
     rows = run(tmp_path, "speed", "--contexts", "64", "--peers", "", "--model", "model/weights")["rows"]
-    assert [row["engine"] for row in rows] == ["keyturn", f"keyturn, {str(best_dtype('auto'))[6:]} alone"]
+    assert [row["engine"] for row in rows] == ["keyturn", f"keyturn, {native_dtype()} alone"]
     assert all(row["prefill_ms"] > 0 and row["step_ms"] > 0 for row in rows)
 
 

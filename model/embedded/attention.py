@@ -18,7 +18,7 @@ from model.rope import RotaryTable, rotated
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 ROWS_A_TOKEN = 32
-"""Lagging rows for each new token, up to which it is cheaper to turn them than to attend to them zone by zone."""
+"""Rows for each new token, up to which it is cheaper to turn them than to attend to them zone by zone."""
 
 
 class Attention:
@@ -41,8 +41,7 @@ class Attention:
     ) -> None:
         self._kv_heads, self._group = cache.shape.num_kv_heads, group
         turned = cache.turned
-        if np.count_nonzero(cache.lags) <= ROWS_A_TOKEN * len(slots):
-            cache.settle()
+        cache.settle(at_most=ROWS_A_TOKEN * len(slots))
         num_rows = cache.reach(int(slots[-1]) + 1 if mask is None else mask.shape[1])
         zones = cache.zones(num_rows)
         rows = cache.rows[slots]

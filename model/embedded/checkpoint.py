@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -74,12 +75,15 @@ def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) ->
     )
 
 
+def native_dtype() -> Literal["float32", "bfloat16"]:
+    """bfloat16 where the processor multiplies it natively, else float32."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"
+
+
 def best_dtype(name: str) -> torch.dtype:
-    """ "auto" is bfloat16 where the processor multiplies it natively, else float32."""
-    if name == "auto":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if native else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    """The type of a name; "auto" is the processor's own."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[native_dtype() if name == "auto" else name]
 
 
 def _open_weights(folder: Path, stack: ExitStack) -> TensorSource:

@@ -128,11 +128,13 @@ class KVCache(HeldTokens):
         elif len(self.zones(reach)) > MAX_ZONES:
             self.settle()
 
-    def settle(self) -> None:
-        """Turn all keys to where they stand."""
+    def settle(self, at_most: int | None = None) -> None:
+        """Turn all keys to where they stand; with `at_most` only if that is done to no more rows."""
         lagging = np.flatnonzero(self.lags)
         if len(lagging):
-            self._turn(int(lagging[0]), int(lagging[-1]) + 1)
+            start, end = int(lagging[0]), int(lagging[-1]) + 1
+            if at_most is None or end - start <= at_most:
+                self._turn(start, end)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` slots, keeping what the cache holds."""
