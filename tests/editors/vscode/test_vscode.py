@@ -91,12 +91,13 @@ def test_the_default_model_shows_ghost_text_and_tab_accepts_it(vscode: Open) -> 
     window.wait_until_ready()
     window.type("def remove_item(items, name):")
     window.press("Enter")
-    shown = window.wait_for_ghost()
-    window.page.screenshot(path=SCREENSHOTS / "ghost_text.png")
+    window.wait_for_ghost()
     offered = window.wire.suggestions()[-1]
     first, _, below = offered.partition("\n")
-    # Lines below the caret's stand first in the page. All come in pieces, by their colours.
-    assert "".join(shown.split()) == "".join((below + first).split())
+    # Lines below the caret's stand first in the page. All come in pieces, by their colours, and not all at once.
+    whole = "".join((below + first).split())
+    wait_for(lambda: "".join(window.ghost_text().split()) == whole, f"{offered!r} on screen")
+    window.page.screenshot(path=SCREENSHOTS / "ghost_text.png")
     window.press("Tab")
     wait_for(lambda: not window.ghost_text(), "the ghost text to go")
     assert window.save("shop.py") == f"{SHOP.decode()}def remove_item(items, name):\n    {offered}"

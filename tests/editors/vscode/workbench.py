@@ -121,11 +121,12 @@ class Workbench:
         box.wait_for(state="hidden")
 
     def save(self, name: str) -> str:
-        """Save the open file; its text on disk."""
+        """Save the open file; its text on disk. VS Code empties a file before it writes it."""
         path = self.project / name
         before = path.stat().st_mtime_ns
         self.page.keyboard.press("Control+S")
         wait_for(lambda: path.stat().st_mtime_ns != before, f"{name} to be saved")
+        self.page.locator(f'.tab.active[data-resource-name="{name}"]:not(.dirty)').wait_for(state="visible")
         return path.read_bytes().decode()
 
     # Seeing
