@@ -203,7 +203,15 @@ def _evaluate(args: argparse.Namespace) -> int:
             if not bar.console.is_terminal and done % 200 == 0:
                 _say(f"{what}: {done} of {total}")
 
-        found = evaluate(args.model, held_out, args.carets, corpus=tokens, only_edits=args.only_edits, report=report)
+        found = evaluate(
+            args.model,
+            held_out,
+            args.carets,
+            corpus=tokens,
+            only_edits=args.only_edits,
+            unfinished=args.output and args.output.with_name(args.output.name + ".part"),
+            report=report,
+        )
     text = json.dumps(found, indent=2)
     if args.output:
         args.output.write_text(text + "\n", encoding="utf-8")

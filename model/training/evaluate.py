@@ -13,6 +13,8 @@ an editor, one completion of the rest of the line at each caret, greedy.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +50,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass
 class Score:
-    """Sums over carets; `summary` makes the figures."""
+    """Sums over carets; `summary` makes the figures. `by_kind` holds scores of its parts, where they are kept."""
 
     carets: int = 0
     exact: int = 0
@@ -58,8 +60,8 @@ class Score:
     saves: bool = False
     nats: float = 0.0
     num_bytes: int = 0
-    milliseconds: list[float] = field(default_factory=list)
     stale: int = 0
+    by_kind: dict[str, Score] = field(default_factory=dict)
 
     def add(self, caret: Caret, written: str) -> None:
         truth = caret.truth
@@ -129,17 +131,20 @@ class Evaluation:
         self.model_name = loaded.model_name
         self._carets, self._report = carets, report
 
-    def with_context(self, budget: int, *, typing: bool = False, by_kind: dict[str, Score] | None = None) -> Score:
-        """The whole file around each caret, as much of it as the budget holds."""
+    def with_context(self, budget: int) -> Score:
+        """The whole file around each caret, as much of it as the budget holds; typed and by kind with `MAIN`."""
         score, completer = Score(), self._completers[budget]
         for caret in self._each(f"{budget} tokens of context"):
             snapshot = Snapshot("file", Text(caret.data[: caret.offset] + caret.data[caret.line_end :]))
             written = _complete(completer, snapshot, caret.offset, "exact")
             logprobs = completer.score(snapshot, caret.offset, caret.truth.encode(), reuse="exact")
-            for each in (score, *([by_kind[caret.kind]] if by_kind is not None else [])):
+            kept = [score]
+            if budget == MAIN:
+                kept.append(score.by_kind.setdefault(caret.kind, Score()))
+            for each in kept:
                 each.add(caret, written)
                 each.add_probability(caret, logprobs)
-            if typing:
+            if budget == MAIN:
                 score.add_saved(caret, partial(self._typed, completer, caret, written))
             completer.forget("file")
         return score
@@ -191,46 +196,72 @@ def evaluate(
     *,
     corpus: TokenFiles | None = None,
     only_edits: bool = False,
+    unfinished: Path | None = None,
     report: Report = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """All figures; the n-gram baseline only with a `corpus`, tokenised by the model's own tokenizer.
 
-    With `only_edits` those after an edit alone, a third of the time.
+    With `only_edits` those after an edit alone, a third of the time. Each condition's figures are kept in the file
+    `unfinished` until all are there; the next call on the same weights, carets, machine and commit goes on from them.
     """
     carets = draw_carets(held_out, num_carets)
     evaluation = Evaluation(model, carets, report)
-    by_kind = {kind: Score() for kind in KINDS}
-    found: dict[str, Any] = {}
-    if not only_edits:
-        for budget in BUDGETS:
-            main = budget == MAIN
-            score = evaluation.with_context(budget, typing=main, by_kind=by_kind if main else None)
-            found[f"context {budget}"] = score.summary()
-        found["no suffix"] = evaluation.without_suffix().summary()
-    for reuse in ("exact", "pie"):
-        found[f"after an edit, {reuse}"] = evaluation.after_edit(reuse).summary()
-    if not only_edits:
-        found |= _baselines(model, carets, corpus, report)
-    return {
+    found: dict[str, Any] = {
         "model": evaluation.model_name,
+        "weights": _digest(model),
         "carets": len(carets),
         "seed": SEED,
         "packages": sorted({caret.file.package for caret in carets}),
-        "results": found,
-        "by_kind": {kind: score.summary() for kind, score in by_kind.items() if score.carets},
+        "results": {},
+        "by_kind": {},
         "machine": machine(),
     }
-
-
-def _baselines(
-    model: Path, carets: Sequence[Caret], corpus: TokenFiles | None, report: Report
-) -> dict[str, dict[str, Any]]:
-    found = {"copy of the most similar line": _baseline(carets, copy_line).summary()}
-    if corpus is not None:
-        report("counting n-grams", 0, 1)
-        ngrams = NGrams.count(corpus, load_tokenizer(model))
-        found["6-gram model of the corpus"] = _baseline(carets, ngrams.complete_line).summary()
+    if unfinished is not None:
+        found = _begun(unfinished, found)
+    conditions: dict[str, Callable[[], Score]] = {}
+    if not only_edits:
+        conditions |= {f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS}
+        conditions["no suffix"] = evaluation.without_suffix
+    modes: tuple[ReuseMode, ...] = ("exact", "pie")
+    conditions |= {f"after an edit, {reuse}": partial(evaluation.after_edit, reuse) for reuse in modes}
+    if not only_edits:
+        conditions["copy of the most similar line"] = partial(_baseline, carets, copy_line)
+        if corpus is not None:
+            conditions["6-gram model of the corpus"] = partial(_ngrams, model, carets, corpus, report)
+    for name, measure in conditions.items():
+        if name in found["results"]:
+            continue
+        score = measure()
+        found["results"][name] = score.summary()
+        found["by_kind"] |= {kind: score.by_kind[kind].summary() for kind in KINDS if kind in score.by_kind}
+        if unfinished is not None:
+            unfinished.write_text(json.dumps(found), encoding="utf-8")
+    if unfinished is not None:
+        unfinished.unlink(missing_ok=True)
     return found
+
+
+def _begun(path: Path, empty: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier call of the same measurement has left, or the empty result."""
+    try:
+        begun: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = begun | {"results": {}, "by_kind": {}} == empty
+    except (OSError, ValueError, TypeError):
+        return empty
+    return begun if same else empty
+
+
+def _digest(model: Path) -> str:
+    """Which weights were measured."""
+    digest = hashlib.sha256()
+    for path in sorted(model.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _ngrams(model: Path, carets: Sequence[Caret], corpus: TokenFiles, report: Report) -> Score:
+    report("counting n-grams", 0, 1)
+    return _baseline(carets, NGrams.count(corpus, load_tokenizer(model)).complete_line)
 
 
 def _baseline(carets: Sequence[Caret], complete: Callable[[bytes], str]) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,29 @@ def test_a_score_is_what_its_carets_are() -> None:
     assert right.summary() == {"carets": 10, "exact_match": 100.0, "edit_similarity": 100.0}
     assert wrong.summary()["exact_match"] == 0.0
     assert 50 < wrong.summary()["edit_similarity"] < 100
+
+
+def test_a_stopped_evaluation_goes_on(tmp_path: Path) -> None:
+    """From the condition where it was stopped, to the same figures; what was measured of other carets is not used."""
+    save_checkpoint(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
+    unfinished = tmp_path / "result.json.part"
+    asked: list[tuple[str, int]] = []
+
+    def stop(what: str, done: int, total: int) -> None:
+        if (what, done) == ("4096 tokens of context", 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, FILES, 6, unfinished=unfinished, report=stop)
+    found = evaluate(
+        tmp_path, FILES, 6, unfinished=unfinished, report=lambda what, done, total: asked.append((what, done))
+    )
+    assert asked[0] == ("4096 tokens of context", 0)
+    assert not unfinished.exists()
+    assert found == evaluate(tmp_path, FILES, 6)
+    unfinished.write_text(json.dumps(found | {"carets": 5}))
+    assert evaluate(tmp_path, FILES, 6, unfinished=unfinished) == found
 
 
 def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
