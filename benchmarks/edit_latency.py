@@ -38,6 +38,7 @@ from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
 from model.snapshot import Snapshot
+from model.unfinished import begun, finish, keep, part_of
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
@@ -161,23 +162,27 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
-        found = measure(model, [int(size) for size in args.sizes.split(",")], args.peers, args.repeats, Path(folder))
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        empty = {"model": model.name, "line_tokens": LINE_TOKENS, "peers": args.peers, "rows": [], "machine": machine()}
+        found = begun(part_of(args.output), empty)
+        for size in map(int, args.sizes.split(",")):
+            if all(row["tokens"] != size for row in found["rows"]):
+                found["rows"] += measure(model, size, args.peers, args.repeats, Path(folder))
+                keep(part_of(args.output), found)
+    finish(args.output, found)
 
 
-def measure(model: Path, sizes: list[int], peers: str, repeats: int, folder: Path) -> dict[str, Any]:
-    """All figures, milliseconds."""
+def measure(model: Path, size: int, peers: str, repeats: int, folder: Path) -> list[dict[str, Any]]:
+    """All figures of files of one size, milliseconds."""
     rows = []
-    for size in sizes:
-        completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
-        assert isinstance(completer.engine, EmbeddedEngine)
-        for peer in the_peers(model, completer.engine, size, peers, folder):
-            for edit, place in cases(peer.name, size):
-                row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
-                row |= trial(completer, peer, size, edit, PLACES.get(place, 0), repeats)
-                rows.append(row)
-                sys.stderr.write(f"{row}\n")
-    return {"model": model.name, "line_tokens": LINE_TOKENS, "rows": rows, "machine": machine()}
+    completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
+    assert isinstance(completer.engine, EmbeddedEngine)
+    for peer in the_peers(model, completer.engine, size, peers, folder):
+        for edit, place in cases(peer.name, size):
+            row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
+            row |= trial(completer, peer, size, edit, PLACES.get(place, 0), repeats)
+            rows.append(row)
+            sys.stderr.write(f"{row}\n")
+    return rows
 
 
 def cases(peer: str, size: int) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 import re
 import statistics
@@ -47,6 +46,7 @@ from model.snapshot import Snapshot
 from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
 from model.training.evaluate import MAX_TOKENS, Score, end_of_line
+from model.unfinished import begun, finish, keep, part_of
 
 SEED = 6
 CONTEXT = 2048
@@ -97,10 +97,14 @@ def main() -> None:
         if folder:
             files[name] = sources(folder, suffix)
     completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=CONTEXT))
-    found: dict[str, Any] = {"model": completer.model_name, "context_tokens": CONTEXT, "machine": machine()}
+    empty: dict[str, Any] = {"model": completer.model_name, "context_tokens": CONTEXT, "machine": machine()}
+    found = begun(part_of(args.output), empty | {"cases": args.cases} | {name: {} for name in files})
     for name, texts in files.items():
-        found[name] = measure(completer, texts, args.cases if name == "Python" else args.cases // 3)
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        for task, make in tables_of(completer, texts, args.cases if name == "Python" else args.cases // 3):
+            if task not in found[name]:
+                found[name][task] = make()
+                keep(part_of(args.output), found)
+    finish(args.output, found)
 
 
 def sources(folder: Path, suffix: str) -> list[CorpusFile]:
@@ -113,16 +117,16 @@ def sources(folder: Path, suffix: str) -> list[CorpusFile]:
     return found
 
 
-def measure(completer: Completer, files: Sequence[CorpusFile], cases: int) -> dict[str, Any]:
-    """Tables of one language: task → way to answer → figures."""
-    tables: dict[str, Any] = {}
+def tables_of(
+    completer: Completer, files: Sequence[CorpusFile], cases: int
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Of one language: each task, and what makes its table, way to answer → figures."""
     for task, draw in TASKS.items():
-        tables[task] = one_table(completer, draw_cases(files, cases, draw), task)
+        yield task, partial(one_table, completer, draw_cases(files, cases, draw), task)
     for length in SESSIONS:
-        task = f"{length} edits" if length > 1 else "1 edit"
+        task = f"session of {length} edits" if length > 1 else "session of 1 edit"
         drawn = draw_cases(files, max(1, cases // 3), partial(several, places=length))
-        tables[f"session of {task}"] = one_table(completer, drawn, task, every_step=True)
-    return tables
+        yield task, partial(one_table, completer, drawn, task, every_step=True)
 
 
 Draw = Callable[[Caret, random.Random], "list[Change] | None"]

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.peers import Transformers
-from benchmarks.reuse_quality import SHARES, measure
+from benchmarks.reuse_quality import SHARES, tables_of
 from model.embedded.checkpoint import native_dtype
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.training.corpus import CorpusFile
@@ -82,7 +82,8 @@ def test_reuse_quality(suffix: str) -> None:
     text = (REPOSITORY / "model" / "training" / "data.py").read_text()
     if suffix == "js":
         text = text.replace("def ", "function ").replace('"""', "//")
-    tables = measure(completer, [CorpusFile("some", f"data.{suffix}", text)], 3)
+    files = [CorpusFile("some", f"data.{suffix}", text)]
+    tables = {task: make() for task, make in tables_of(completer, files, 3)}
     assert set(tables) == {
         *("insertion", "deletion", "edits", "rename"),
         *("session of 1 edit", "session of 10 edits", "session of 100 edits"),

@@ -209,13 +209,10 @@ def _evaluate(args: argparse.Namespace) -> int:
             args.carets,
             corpus=tokens,
             only_edits=args.only_edits,
-            unfinished=args.output and args.output.with_name(args.output.name + ".part"),
+            output=args.output,
             report=report,
         )
-    text = json.dumps(found, indent=2)
-    if args.output:
-        args.output.write_text(text + "\n", encoding="utf-8")
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
 
 

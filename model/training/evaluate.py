@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
 from model.training.corpus import CorpusFile
 from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
+from model.unfinished import begun, finish, keep, part_of
 
 NUM_CARETS = 2000
 BUDGETS = (512, 2048, 4096)
@@ -196,13 +196,13 @@ def evaluate(
     *,
     corpus: TokenFiles | None = None,
     only_edits: bool = False,
-    unfinished: Path | None = None,
+    output: Path | None = None,
     report: Report = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """All figures; the n-gram baseline only with a `corpus`, tokenised by the model's own tokenizer.
 
-    With `only_edits` those after an edit alone, a third of the time. Each condition's figures are kept in the file
-    `unfinished` until all are there; the next call on the same weights, carets, machine and commit goes on from them.
+    With `only_edits` those after an edit alone, a third of the time. They are written to the file `output`, too; a call
+    that was stopped in it is gone on with by the next on the same weights, carets, machine and commit.
     """
     carets = draw_carets(held_out, num_carets)
     evaluation = Evaluation(model, carets, report)
@@ -216,8 +216,8 @@ def evaluate(
         "by_kind": {},
         "machine": machine(),
     }
-    if unfinished is not None:
-        found = _begun(unfinished, found)
+    if output:
+        found = begun(part_of(output), found)
     conditions: dict[str, Callable[[], Score]] = {}
     if not only_edits:
         conditions |= {f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS}
@@ -234,21 +234,11 @@ def evaluate(
         score = measure()
         found["results"][name] = score.summary()
         found["by_kind"] |= {kind: score.by_kind[kind].summary() for kind in KINDS if kind in score.by_kind}
-        if unfinished is not None:
-            unfinished.write_text(json.dumps(found), encoding="utf-8")
-    if unfinished is not None:
-        unfinished.unlink(missing_ok=True)
+        if output:
+            keep(part_of(output), found)
+    if output:
+        finish(output, found)
     return found
-
-
-def _begun(path: Path, empty: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier call of the same measurement has left, or the empty result."""
-    try:
-        begun: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        same = begun | {"results": {}, "by_kind": {}} == empty
-    except (OSError, ValueError, TypeError):
-        return empty
-    return begun if same else empty
 
 
 def _digest(model: Path) -> str:

@@ -18,6 +18,7 @@ from model.training.corpus import CorpusFile
 from model.training.evaluate import BUDGETS, Score, chars_saved, evaluate
 from model.training.report import whole
 from model.training.tokenizer import load_tokenizer
+from model.unfinished import keep, part_of
 from tests.model.tiny import raw_tokenizer, save_checkpoint
 
 TEXT = '''\
@@ -186,7 +187,7 @@ def test_a_stopped_evaluation_goes_on(tmp_path: Path) -> None:
     """From the condition where it was stopped, to the same figures; what was measured of other carets is not used."""
     save_checkpoint(tmp_path, "llama")
     (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
-    unfinished = tmp_path / "result.json.part"
+    output = tmp_path / "result.json"
     asked: list[tuple[str, int]] = []
 
     def stop(what: str, done: int, total: int) -> None:
@@ -194,15 +195,13 @@ def test_a_stopped_evaluation_goes_on(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(tmp_path, FILES, 6, unfinished=unfinished, report=stop)
-    found = evaluate(
-        tmp_path, FILES, 6, unfinished=unfinished, report=lambda what, done, total: asked.append((what, done))
-    )
+        evaluate(tmp_path, FILES, 6, output=output, report=stop)
+    found = evaluate(tmp_path, FILES, 6, output=output, report=lambda what, done, total: asked.append((what, done)))
     assert asked[0] == ("4096 tokens of context", 0)
-    assert not unfinished.exists()
-    assert found == evaluate(tmp_path, FILES, 6)
-    unfinished.write_text(json.dumps(found | {"carets": 5}))
-    assert evaluate(tmp_path, FILES, 6, unfinished=unfinished) == found
+    assert found == evaluate(tmp_path, FILES, 6) == json.loads(output.read_text())
+    assert not part_of(output).exists()
+    keep(part_of(output), found | {"carets": 5, "results": {"context 512": {}}})
+    assert evaluate(tmp_path, FILES, 6, output=output) == found
 
 
 def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:

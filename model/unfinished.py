@@ -1,0 +1,41 @@
+"""Long measurements go on where they were stopped: the result so far stands in a file beside the one to come."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+
+
+def part_of(output: Path) -> Path:
+    """Where a result that is to be written to `output` stands until it is whole."""
+    return output.with_name(output.name + ".part")
+
+
+def begun(part: Path, empty: Result) -> Result:
+    """What an earlier run of the same measurement has left, or the empty result.
+
+    The same is one that agrees in everything that `empty` already knows: weights, machine, commit and so on.
+    """
+    try:
+        found: Result = json.loads(part.read_text(encoding="utf-8"))
+        same = {key: found[key] for key, value in empty.items() if value} == {k: v for k, v in empty.items() if v}
+    except (OSError, ValueError, TypeError, KeyError):
+        return empty
+    return empty | found if same else empty
+
+
+def keep(part: Path, found: Result) -> None:
+    """All of it or none is written."""
+    new = part.with_name(part.name + ".new")
+    new.write_text(json.dumps(found), encoding="utf-8")
+    os.replace(new, part)
+
+
+def finish(output: Path, found: Result) -> None:
+    """Write the whole result; its part goes."""
+    output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    part_of(output).unlink(missing_ok=True)
