@@ -97,9 +97,9 @@ class Completer:
         """
         if not isinstance(self.engine, Scorer):
             raise RequestError(f"The {self.engine_name} engine does not tell probabilities.")
-        ids = self.tokenizer.encode(continuation).ids
-        request = CompletionRequest(snapshot.document, self.prompt(snapshot, caret, len(ids)), len(ids), reuse=reuse)
-        return self.engine.score(request, ids)
+        prompt = self.prompt(snapshot, caret, len(self.tokenizer.encode(continuation)))
+        ids = self.tokenizer.encode(prompt.begun + continuation).ids
+        return self.engine.score(CompletionRequest(snapshot.document, prompt, len(ids), reuse=reuse), ids)
 
     def encode_ahead(
         self,
@@ -138,7 +138,8 @@ class Completer:
         budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
         before, after = known.window.cut(known.tokens, before, after, budget)
         lead = known.window.lead(self.tokenizer, before)
-        return self.layout.prompt(before, after, lead, known.window.identities(before, lead))
+        prompt = self.layout.prompt(before, after, lead, known.window.identities(before, lead))
+        return prompt.reopened(self.tokenizer) if self.engine.heals else prompt
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""

@@ -164,6 +164,11 @@ class Engine(Protocol):
         """Tokens that prompt and completion may hold together."""
         ...
 
+    @property
+    def heals(self) -> bool:
+        """Whether it takes prompts whose last token was taken back (`Prompt.begun`)."""
+        ...
+
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         """Continue the prompt. Raises `Cancelled`, `RequestError` or `EngineError`; the cache survives all three."""
         ...

@@ -19,7 +19,7 @@ slid with every keystroke would change every position at every keystroke.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Prompt:
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
+    begun     what stands between the last token and the caret: a completion begins with it, and it is not returned.
+              Only for engines that heal.
     """
 
     ids: IntArray
@@ -59,9 +61,25 @@ class Prompt:
     anchor: int
     end_ids: frozenset[int] = frozenset()
     lead: int = 0
+    begun: bytes = b""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def reopened(self, tokenizer: Tokenizer) -> Prompt:
+        """With the last token taken back, unless it is a marker or ends a line: the completion may finish it."""
+        piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
+        if not piece or b"\n" in piece or b"\r" in piece:
+            return self
+        last = len(self) - 1
+        return replace(
+            self,
+            ids=self.ids[:last],
+            serials=self.serials[:last],
+            anchor=min(self.anchor, last),
+            lead=max(0, self.lead - 1),
+            begun=piece,
+        )
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class ScriptedEngine:
 
     rules: tuple[Rule, ...] = ()
     name: str = "scripted"
+    heals: bool = False
     max_context: int = 1 << 20
     _seen: dict[str, bytes] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ import torch
 
 from model.embedded.copying import Copies, Weights
 from model.embedded.decoder import Decoder
+from model.embedded.healing import Beginning, Vocabulary
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import (
@@ -36,6 +37,7 @@ class EmbeddedEngine:
     """Runs a `Decoder`. See `model.engine` for the contract."""
 
     name = "embedded"
+    heals = True
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, memory_bytes: int, copying: Weights = ()) -> None:
         self.decoder = decoder
@@ -43,6 +45,7 @@ class EmbeddedEngine:
         self._tokenizer = tokenizer
         self._memory_bytes = memory_bytes
         self._copying = copying
+        self._vocabulary = Vocabulary(tokenizer, decoder.vocab_size)
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
@@ -82,10 +85,12 @@ class EmbeddedEngine:
         finally:
             cache.truncate(end)
         copies = Copies(request.prompt, self._copying, len(ids))
+        beginning = Beginning(self._vocabulary, request.prompt.begun)
         found = []
         for token, row in zip(ids.tolist(), logits, strict=True):
-            found.append(float(copies.mixed(row)[token]))
+            found.append(float(beginning.among(copies.mixed(row))[token]))
             copies.append(token)
+            beginning.rest_of(self._tokenizer.token_bytes(token))
         return found
 
     def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
@@ -180,6 +185,7 @@ class EmbeddedEngine:
         """Generate until the stop rule, an end token or the limit. Leaves the generated slots in the cache."""
         sampler = Sampler(request.sampling)
         copies = Copies(request.prompt, self._copying, limit)
+        beginning = Beginning(self._vocabulary, request.prompt.begun)
         utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         text = ""
         logprobs: list[float] = []
@@ -187,14 +193,14 @@ class EmbeddedEngine:
         for slot in range(len(request.prompt), len(request.prompt) + limit):
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(copies.mixed(logits))
+            token, logprob = sampler.choose(beginning.among(copies.mixed(logits)))
             if not logprobs:
                 timings.first_token = watch.total()
             if token in request.prompt.end_ids:
                 return _completion(text, logprobs, timings, watch, "end")
             logprobs.append(logprob)
             copies.append(token)
-            text += utf8.decode(self._tokenizer.token_bytes(token))
+            text += utf8.decode(beginning.rest_of(self._tokenizer.token_bytes(token)))
             cut = request.stop(text)
             if cut is not None:
                 return _completion(text[:cut], logprobs, timings, watch, "stop")

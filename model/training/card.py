@@ -30,8 +30,9 @@ A small Llama that fills in Python code at the caret, on a processor, without a 
 
 The model writes on from there and ends with `<|endoftext|>`. "Text before" ends at the end of a line some lines above
 the caret and the lines from there to the caret stand last: with nothing there the model does far worse. Tokenise the
-three texts apart. The text may begin in the middle of a file, best at a line's start. The model is not trained to
-follow instructions.
+three texts apart, and do not end the last one with a space within a line: words are tokens with the space before them
+(keyturn takes the last token back and lets the model finish it). The text may begin in the middle of a file, best at a
+line's start. The model is not trained to follow instructions.
 
 ## Shape
 

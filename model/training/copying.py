@@ -68,17 +68,22 @@ def sample(files: TokenFiles, tokenizer: Tokenizer, count: int, seed: int) -> li
 
 
 def observe(completer: Completer, caret: Caret) -> list[Observation]:
-    """What the model and the copy say of the rest of a caret's line, given all before each of its tokens."""
+    """What the model and the copy say of the rest of a caret's line, given all before each of its tokens.
+
+    Tokens that begin in front of the caret are no evidence: the choice among them is not free.
+    """
     data = caret.data[: caret.offset] + caret.data[caret.line_end :]
     snapshot, truth = Snapshot("file", Text(data)), caret.truth.encode()
     logprobs = completer.score(snapshot, caret.offset, truth, reuse="exact")
-    ids = completer.tokenizer.encode(truth).ids.tolist()
-    copies = Copies(completer.prompt(snapshot, caret.offset, len(ids)), (0.0,) * MAX_MATCH, len(ids))
+    prompt = completer.prompt(snapshot, caret.offset, len(truth))
+    written = completer.tokenizer.encode(prompt.begun + truth)
+    copies = Copies(prompt, (0.0,) * MAX_MATCH, len(written))
     completer.forget("file")
     found = []
-    for token, logprob in zip(ids, logprobs, strict=True):
+    for token, start, logprob in zip(written.ids.tolist(), written.starts, logprobs, strict=True):
         length, copied = copies.find()
-        found.append(Observation(length, length > 0 and copied == token, math.exp(logprob)))
+        if start >= len(prompt.begun):
+            found.append(Observation(length, length > 0 and copied == token, math.exp(logprob)))
         copies.append(token)
     return found
 

@@ -102,6 +102,7 @@ class VllmEngine:
     """
 
     name = "vllm"
+    heals = False
 
     def __init__(
         self, connection: Connection, tokenizer: Tokenizer, *, model: str, max_context: int, version: str | None

@@ -1,0 +1,101 @@
+"""A completion finishes the token that the caret cuts, and says nothing twice."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ast_tools.text import Text
+from model.completer import Completer
+from model.embedded.healing import Beginning, Vocabulary
+from model.factory import EngineSettings, load_embedded
+from model.snapshot import Snapshot
+from model.training.evaluate import end_of_line
+from tests.model.tiny import tokenizer
+
+TOKENIZER = tokenizer("ours")
+VOCABULARY = Vocabulary(TOKENIZER, TOKENIZER.vocab_size)
+PIECES = [TOKENIZER.token_bytes(i) for i in range(TOKENIZER.vocab_size)]
+BEGINNINGS = st.one_of(st.sampled_from([piece for piece in PIECES if piece]), st.binary(min_size=1, max_size=6))
+
+
+@given(BEGINNINGS)
+def test_the_tokens_that_agree_are_found(begun: bytes) -> None:
+    found = VOCABULARY.agreeing(begun).tolist()
+    wanted = [i for i, piece in enumerate(PIECES) if piece and (piece.startswith(begun) or begun.startswith(piece))]
+    assert sorted(found) == wanted
+
+
+def test_tokens_that_the_model_has_not_are_none() -> None:
+    found = Vocabulary(TOKENIZER, 100)
+    assert all(len(found.agreeing(piece)) for piece in PIECES[:100] if piece)
+    assert all(bool((found.agreeing(piece) < 100).all()) for piece in PIECES if piece)
+
+
+@given(BEGINNINGS, st.lists(st.integers(0, 10_000), min_size=12, max_size=12))
+def test_whatever_is_chosen_the_text_begins_so(begun: bytes, choices: list[int]) -> None:
+    beginning, text, rest = Beginning(VOCABULARY, begun), b"", b""
+    for choice in choices:
+        logprobs = beginning.among(torch.full((len(PIECES),), -math.log(len(PIECES))))
+        assert logprobs.exp().sum() == pytest.approx(1, abs=1e-4)
+        possible = torch.isfinite(logprobs).nonzero()[:, 0].tolist()
+        piece = PIECES[possible[choice % len(possible)]]
+        text += piece
+        rest += beginning.rest_of(piece)
+    assert text == begun + rest
+
+
+@pytest.fixture(scope="module")
+def completer() -> Completer:
+    return load_embedded(EngineSettings())
+
+
+ABOVE = """\
+import argparse
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--name")
+"""
+
+
+def completed(completer: Completer, line: str) -> str:
+    data = (ABOVE + line).encode()
+    return line + completer.complete(Snapshot(line, Text(data)), len(data), max_tokens=12, stop=end_of_line).text
+
+
+@pytest.mark.parametrize("cut", range(1, 4))
+def test_a_space_at_the_caret_changes_nothing(completer: Completer, cut: int) -> None:
+    """Behind `args = ` the model writes what it writes behind `args`, and so on between them."""
+    line = completed(completer, "args")
+    assert line.startswith("args = ")
+    assert completed(completer, line[: 4 + cut]) == line
+
+
+@pytest.mark.parametrize(
+    "begun", ["parser.", "parser.p", "parser.par", "parser.parse", "parser.parse_", "parser.parse_ar"]
+)
+def test_a_word_that_has_begun_is_finished(completer: Completer, begun: str) -> None:
+    assert completed(completer, f"args = {begun}").startswith("args = parser.parse_args(")
+
+
+def test_probabilities_are_of_what_follows_the_caret(completer: Completer) -> None:
+    """What was written has the probability that it was written with, given what stood there.
+
+    Up to 8-bit weights, which a token that is encoded alone is multiplied by.
+    """
+    data = f"{ABOVE}args = ".encode()
+    snapshot = Snapshot("scored", Text(data))
+    written = completer.complete(snapshot, len(data), max_tokens=1)
+    assert written.text
+    assert sum(completer.score(snapshot, len(data), written.text.encode())) == pytest.approx(written.logprob, abs=0.05)
+
+
+@pytest.mark.parametrize("text", ["", "x = 1\n", "if x:\n    ", "\r\n"])
+def test_a_line_start_is_left_alone(completer: Completer, text: str) -> None:
+    """Its token has the next line's indentation, which is not the model's to change."""
+    data = text.encode()
+    assert completer.prompt(Snapshot(text, Text(data)), len(data), 8).begun == b""
