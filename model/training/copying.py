@@ -75,7 +75,7 @@ def observe(completer: Completer, caret: Caret) -> list[Observation]:
     data = caret.data[: caret.offset] + caret.data[caret.line_end :]
     snapshot, truth = Snapshot("file", Text(data)), caret.truth.encode()
     logprobs = completer.score(snapshot, caret.offset, truth, reuse="exact")
-    prompt = completer.prompt(snapshot, caret.offset, len(truth))
+    prompt = completer.prompt(snapshot, caret.offset, len(completer.tokenizer.encode(truth)))
     written = completer.tokenizer.encode(prompt.begun + truth)
     copies = Copies(prompt, (0.0,) * MAX_MATCH, len(written))
     completer.forget("file")
