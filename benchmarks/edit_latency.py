@@ -38,7 +38,7 @@ from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
 from model.snapshot import Snapshot
-from model.unfinished import begun, finish, keep, part_of
+from model.unfinished import begun, finish, keep
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
@@ -163,11 +163,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
         empty = {"model": model.name, "line_tokens": LINE_TOKENS, "peers": args.peers, "rows": [], "machine": machine()}
-        found = begun(part_of(args.output), empty)
+        found = begun(args.output, empty)
         for size in map(int, args.sizes.split(",")):
             if all(row["tokens"] != size for row in found["rows"]):
                 found["rows"] += measure(model, size, args.peers, args.repeats, Path(folder))
-                keep(part_of(args.output), found)
+                keep(args.output, found)
     finish(args.output, found)
 
 

@@ -40,13 +40,13 @@ from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
 from model.engine import CompletionRequest, ReuseMode, TokenCounts
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
-from model.machine import machine
+from model.machine import machine, weights
 from model.prompt import Prompt
 from model.snapshot import Snapshot
 from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
 from model.training.evaluate import MAX_TOKENS, Score, end_of_line
-from model.unfinished import begun, finish, keep, part_of
+from model.unfinished import begun, finish, keep
 
 SEED = 6
 CONTEXT = 2048
@@ -97,13 +97,20 @@ def main() -> None:
         if folder:
             files[name] = sources(folder, suffix)
     completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=CONTEXT))
-    empty: dict[str, Any] = {"model": completer.model_name, "context_tokens": CONTEXT, "machine": machine()}
-    found = begun(part_of(args.output), empty | {"cases": args.cases} | {name: {} for name in files})
+    empty: dict[str, Any] = {
+        "model": completer.model_name,
+        "weights": weights(args.model),
+        "context_tokens": CONTEXT,
+        "cases": args.cases,
+        "machine": machine(),
+        **{name: {} for name in files},
+    }
+    found = begun(args.output, empty)
     for name, texts in files.items():
         for task, make in tables_of(completer, texts, args.cases if name == "Python" else args.cases // 3):
             if task not in found[name]:
                 found[name][task] = make()
-                keep(part_of(args.output), found)
+                keep(args.output, found)
     finish(args.output, found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -20,6 +21,14 @@ def machine() -> dict[str, Any]:
         "torch": metadata.version("torch"),
         "commit": _commit(),
     }
+
+
+def weights(model: Path) -> str:
+    """Which weights a checkpoint folder holds: the beginning of their digest."""
+    digest = hashlib.sha256()
+    for path in sorted(model.glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _processor() -> str:

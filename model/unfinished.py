@@ -15,21 +15,22 @@ def part_of(output: Path) -> Path:
     return output.with_name(output.name + ".part")
 
 
-def begun(part: Path, empty: Result) -> Result:
-    """What an earlier run of the same measurement has left, or the empty result.
+def begun(output: Path, empty: Result) -> Result:
+    """What an earlier run of the same measurement has left of its output, or the empty result.
 
     The same is one that agrees in everything that `empty` already knows: weights, machine, commit and so on.
     """
     try:
-        found: Result = json.loads(part.read_text(encoding="utf-8"))
+        found: Result = json.loads(part_of(output).read_text(encoding="utf-8"))
         same = {key: found[key] for key, value in empty.items() if value} == {k: v for k, v in empty.items() if v}
     except (OSError, ValueError, TypeError, KeyError):
         return empty
     return empty | found if same else empty
 
 
-def keep(part: Path, found: Result) -> None:
-    """All of it or none is written."""
+def keep(output: Path, found: Result) -> None:
+    """All of what was found so far is kept, or what was kept before."""
+    part = part_of(output)
     new = part.with_name(part.name + ".new")
     new.write_text(json.dumps(found), encoding="utf-8")
     os.replace(new, part)

@@ -13,7 +13,6 @@ an editor, one completion of the rest of the line at each caret, greedy.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -26,14 +25,14 @@ from ast_tools.text import Text
 from model.completer import Completer
 from model.engine import ReuseMode
 from model.factory import EngineSettings, load_embedded
-from model.machine import machine
+from model.machine import machine, weights
 from model.snapshot import Snapshot
 from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
 from model.training.corpus import CorpusFile
 from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
-from model.unfinished import begun, finish, keep, part_of
+from model.unfinished import begun, finish, keep
 
 NUM_CARETS = 2000
 BUDGETS = (512, 2048, 4096)
@@ -208,7 +207,7 @@ def evaluate(
     evaluation = Evaluation(model, carets, report)
     found: dict[str, Any] = {
         "model": evaluation.model_name,
-        "weights": _digest(model),
+        "weights": weights(model),
         "carets": len(carets),
         "seed": SEED,
         "packages": sorted({caret.file.package for caret in carets}),
@@ -217,7 +216,7 @@ def evaluate(
         "machine": machine(),
     }
     if output:
-        found = begun(part_of(output), found)
+        found = begun(output, found)
     conditions: dict[str, Callable[[], Score]] = {}
     if not only_edits:
         conditions |= {f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS}
@@ -235,18 +234,10 @@ def evaluate(
         found["results"][name] = score.summary()
         found["by_kind"] |= {kind: score.by_kind[kind].summary() for kind in KINDS if kind in score.by_kind}
         if output:
-            keep(part_of(output), found)
+            keep(output, found)
     if output:
         finish(output, found)
     return found
-
-
-def _digest(model: Path) -> str:
-    """Which weights were measured."""
-    digest = hashlib.sha256()
-    for path in sorted(model.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _ngrams(model: Path, carets: Sequence[Caret], corpus: TokenFiles, report: Report) -> Score:
