@@ -29,9 +29,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
+from benchmarks.figures import spread
 from benchmarks.peers import Keyturn, Peer, the_peers
 from benchmarks.random_model import save_random
-from benchmarks.spread import spread
 from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.factory import EngineSettings, load_embedded
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--peers", default="keyturn,transformers,llama.cpp,vllm")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--keep-others", action="store_true", help="of a recorded result, the peers not measured now")
     parser.add_argument("--plot", action="store_true", help="draw the recorded result only")
     args = parser.parse_args()
     if args.plot:
@@ -163,12 +164,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
         empty = {"model": model.name, "line_tokens": LINE_TOKENS, "peers": args.peers, "rows": [], "machine": machine()}
+        others = rows_of_others(args.output, empty) if args.keep_others else []
         found = begun(args.output, empty)
         for size in map(int, args.sizes.split(",")):
             if all(row["tokens"] != size for row in found["rows"]):
                 found["rows"] += measure(model, size, args.peers, args.repeats, Path(folder))
                 keep(args.output, found)
+    found["rows"] += others
     finish(args.output, found)
+
+
+def rows_of_others(recorded: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A recorded result's rows of the peers that are not measured now, with the commit that they were measured at."""
+    old = json.loads(recorded.read_text(encoding="utf-8"))
+    commit = old["machine"]["commit"]
+    same = old | {"machine": old["machine"] | {"commit": found["machine"]["commit"]}}
+    if any(found[name] != same[name] for name in ("model", "line_tokens", "machine")):
+        raise SystemExit(f"{recorded} is of another model or machine: its rows cannot stand beside new ones.")
+    measured = tuple(found["peers"].split(","))
+    return [{"commit": commit, **row} for row in old["rows"] if not row["peer"].lower().startswith(measured)]
 
 
 def measure(model: Path, size: int, peers: str, repeats: int, folder: Path) -> list[dict[str, Any]]:

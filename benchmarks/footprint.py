@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import sysconfig
 import time
@@ -22,7 +21,7 @@ import psutil
 from lsprotocol import types
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.spread import spread
+from benchmarks.figures import record, spread
 from lsp.client import EditorClient
 from lsp.server import STATS_METHOD
 from model.machine import machine
@@ -114,8 +113,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     found = asyncio.run(measure(args.runs, [int(context) for context in args.contexts.split(",")]))
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    record(args.output, found)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ benchmarks/results/line_latency.json.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
-from benchmarks.spread import spread
+from benchmarks.figures import record, spread
 from model.completer import Completer
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
@@ -54,6 +53,8 @@ def main() -> None:
     for caret in draw_carets(files, args.carets * 4):
         if len(tokens) < args.carets:
             measure(completer, caret, args.context, times, tokens)
+            sys.stderr.write(f"\r{len(tokens)} of {args.carets} carets")
+    sys.stderr.write("\n")
     found = {
         "carets": len(tokens),
         "context_tokens": args.context,
@@ -61,8 +62,7 @@ def main() -> None:
         "milliseconds": {name: spread(values) for name, values in times.items()},
         "machine": machine(),
     }
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    record(args.output, found)
 
 
 def measure(completer: Completer, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]) -> None:

@@ -11,7 +11,6 @@ plugin asks. Results go to benchmarks/results/neovim_latency.json.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.spread import PLACES, trials_by_place
+from benchmarks.figures import PLACES, record, trials_by_place
 from benchmarks.vscode_latency import BEGINNINGS, GIVE_UP_MS, KEY_MS, SOURCE
 from model.machine import machine
 from tests.editors.neovim.editor import PROBE, Editor, editing
@@ -62,8 +61,7 @@ def main() -> None:
             measured = [trial(editor, rng) for _ in range(args.trials)]
         found[f"neovim {version}"] = trials_by_place(measured)
     found["machine"] = machine()
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    record(args.output, found)
 
 
 def trial(editor: Editor, rng: random.Random) -> list[float | None]:

@@ -14,7 +14,6 @@ weights are random, 38 million of them. Results go to benchmarks/results/speed.j
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.apart import Apart
+from benchmarks.figures import record
 from benchmarks.gguf_file import gguf_of
 from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
@@ -112,7 +112,7 @@ def main() -> None:
                 rows.append(row)
                 sys.stderr.write(f"{row}\n")
     found = {"model": model.name, "rows": rows, "machine": machine()}
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    record(args.output, found)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.spread import PLACES
+from benchmarks.figures import PLACES
 from model.training.report import whole
 
 RESULTS = Path(__file__).with_name("results")
@@ -50,6 +50,17 @@ def measured_on(found: dict[str, Any]) -> str:
     )
 
 
+def measured_at(found: dict[str, Any]) -> str:
+    """The same of a result some of whose rows are of earlier commits."""
+    others = {row["commit"]: [] for row in found["rows"] if "commit" in row}
+    for row in found["rows"]:
+        family = row["peer"].split(",")[0].split()[0]
+        if "commit" in row and family not in others[row["commit"]]:
+            others[row["commit"]].append(family)
+    told = [f"{', '.join(peers)} at commit {commit}" for commit, peers in others.items()]
+    return "; ".join([measured_on(found).rstrip("."), *told]) + "."
+
+
 def edits_by_size(found: dict[str, Any]) -> str:
     """A line put in at 2 %: one row a peer, one column a size."""
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
@@ -69,7 +80,7 @@ def edits_by_kind(found: dict[str, Any]) -> str:
             one = [row for row in rows if (row["peer"], row["edit"], row["place"]) == (peer, edit, place)]
             cells.append(_number(one[0]["first_token_ms"]["median"]) if one else "")
         lines.append(cells)
-    return _table(["edit", *peers], lines) + f"\n\n{measured_on(found)}"
+    return _table(["edit", *peers], lines) + f"\n\n{measured_at(found)}"
 
 
 def speed(found: dict[str, Any]) -> str:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
@@ -37,8 +36,8 @@ from lsprotocol import types
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
 from benchmarks.edit_latency import source
+from benchmarks.figures import percentiles, record
 from benchmarks.peers import the_peers
-from benchmarks.spread import percentiles
 from lsp.client import EditorClient
 from lsp.server import STATS_METHOD
 from model.embedded.engine import EmbeddedEngine
@@ -255,8 +254,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found["peers, 8 tokens each, ms"] = ask_peers(args.model, text, args.keystrokes, args.peers, Path(folder))
     found["machine"] = machine()
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    record(args.output, found)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ caching keeps what stands before the edit. Results go to benchmarks/results/vllm
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -31,8 +30,8 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.figures import record, spread
 from benchmarks.random_model import save_random
-from benchmarks.spread import spread
 from model.engine import CompletionRequest, ReuseMode
 from model.factory import DEFAULT_MODEL
 from model.machine import machine
@@ -100,9 +99,8 @@ def main() -> None:
                 "many": measure_many(server.url, 3000, args.trials),
                 "machine": machine(),
             }
-    args.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    record(args.output, found)
     plot(found, args.plot)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def engine_of(url: str, max_context: int = 8192) -> VllmEngine:

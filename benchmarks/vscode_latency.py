@@ -13,7 +13,6 @@ where it is. Results go to benchmarks/results/vscode_latency.json.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from playwright.sync_api import sync_playwright
 
-from benchmarks.spread import PLACES, trials_by_place
+from benchmarks.figures import PLACES, record, trials_by_place
 from model.machine import machine
 from tests.editors.vscode.conftest import CHROMIUM_FLAGS, SERVER
 from tests.editors.vscode.install import install
@@ -75,8 +74,7 @@ def main() -> None:
         **trials_by_place(measured),
         "machine": machine(),
     }
-    args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    record(args.output, result)
 
 
 def trial(window: Workbench, rng: random.Random) -> list[float | None]:

@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.engine import ModelError
@@ -111,21 +113,30 @@ def turns_of(angles: Tensor) -> Tensor:
     return torch.stack((torch.cat((cos, cos), -1), torch.cat((sin, -sin), -1)), dim=-2).float()
 
 
-class RotaryTable:
-    """The turns of the positions from `-max_positions` up to twice `max_positions`.
+SLACK = 512
+"""Positions in front of a text and behind the longest one to which a key may be turned."""
 
-    Keys of a text stand at 0 and above; those outside are for queries that meet keys which lag behind or ahead
-    (`model.embedded.kv_cache`).
+
+class RotaryTable:
+    """The turns of the positions from `-max_positions` up to twice `max_positions`, and `SLACK` more at both ends.
+
+    Tokens of a text stand at 0 and above; those outside are for keys that lag behind or ahead, and for queries that
+    meet them (`model.embedded.kv_cache`).
     """
 
     def __init__(self, frequencies: Tensor, max_positions: int) -> None:
-        self._zero = max_positions
-        positions = torch.arange(-max_positions, 2 * max_positions, dtype=torch.float32)
+        self._max_positions = max_positions
+        self._zero = max_positions + SLACK
+        positions = torch.arange(-self._zero, max_positions + self._zero, dtype=torch.float32)
         self._turns = turns_of(torch.outer(positions, frequencies))
 
     def at(self, positions: Tensor) -> Tensor:
         """The turns of positions of any shape, [..., 2, head_dim]."""
         return self._turns[positions + self._zero]
+
+    def knows_keys_at(self, positions: NDArray[np.int64]) -> bool:
+        """Whether keys may be turned to these positions: every query that may meet them can be, too."""
+        return bool(positions.min() >= -SLACK and positions.max() < self._max_positions + SLACK)
 
     def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate [heads, tokens, head_dim] to the positions of its tokens.

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.apart import DEFAULT_SPINS, Apart
+from benchmarks.edit_latency import rows_of_others
 from benchmarks.peers import Transformers
 from benchmarks.reuse_quality import SHARES, tables_of
 from model.embedded.checkpoint import native_dtype
@@ -39,6 +40,19 @@ def test_edit_latency(tmp_path: Path) -> None:
     assert {row["peer"] for row in rows} == {"keyturn", "keyturn, prefix cache", "keyturn, no cache"}
     assert len({(row["edit"], row["place"]) for row in rows}) == 2 + 5 * 3
     assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
+
+
+def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
+    """They stay, with the commit that they were measured at, if model and machine are the same."""
+    result = tmp_path / "result.json"
+    rows = [{"peer": "keyturn, no cache"}, {"peer": "vLLM, prefix cache"}, {"peer": "llama.cpp BF16", "commit": "a"}]
+    same = {"model": "38M", "line_tokens": 16}
+    result.write_text(json.dumps({**same, "machine": {"cores": 2, "commit": "b"}, "rows": rows}))
+    now = {**same, "machine": {"cores": 2, "commit": "c"}, "peers": "keyturn,transformers"}
+    stay = [{"commit": "b", "peer": "vLLM, prefix cache"}, {"commit": "a", "peer": "llama.cpp BF16"}]
+    assert rows_of_others(result, now) == stay
+    with pytest.raises(SystemExit, match="another model or machine"):
+        rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}})
 
 
 def test_a_peer_apart() -> None:

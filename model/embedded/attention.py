@@ -3,12 +3,19 @@
 Each zone of the cache is attended to by itself, with queries that are rotated for its lag, and the parts are mixed by
 what each has of the whole softmax's sum (as FlashAttention does with its blocks; Dao et al., arXiv 2205.14135). For few
 queries that is cheaper than to turn the keys; many make one turn of the keys worth while, which leaves one zone.
+
+Tokens of an edit at the top of a file see nothing of what is below. Where that is much, it is a part of its own, to
+which only the tokens attend from the first on that sees any of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +26,30 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
 ROWS_A_TOKEN = 32
 """Rows for each new token, up to which it is cheaper to turn them than to attend to them zone by zone."""
+
+BLOCK = 256
+"""Rows that are not told apart when zones are cut."""
+
+SPARED = 16_384
+"""Rows times tokens that need not attend to them, for which one part more is worth while."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What new tokens attend to of one zone.
+
+    rows   from where to where they lie
+    lag    the zone's, its number among all
+    first  the first of the new tokens that sees any of them
+    bias   [group · (new - first), rows] to add to the scores: 0, or minus infinity where a row must not be seen
+    blind  [new - first] minus infinity for a token that sees nothing here: the kernel gives a sum of 1
+    """
+
+    rows: slice
+    lag: int
+    first: int
+    bias: Tensor | None
+    blind: Tensor | None
 
 
 class Attention:
@@ -43,20 +74,21 @@ class Attention:
         turned = cache.turned
         cache.settle(at_most=ROWS_A_TOKEN * len(slots))
         num_rows = cache.reach(int(slots[-1]) + 1 if mask is None else mask.shape[1])
-        zones = cache.zones(num_rows)
         rows = cache.rows[slots]
-        zone_of = np.searchsorted([zone.end for zone in zones], rows, side="right")
-        self._zone_of = int(zone_of[0]) if (zone_of == zone_of[0]).all() else torch.from_numpy(zone_of)
-        lags = np.array([zone.lag for zone in zones])
-        self._turns = rotary.at(torch.from_numpy(positions - lags[:, None]))[:, None]  # [zones, 1, new, 2, head_dim]
+        zones = cache.zones(num_rows)
+        lags = np.unique([zone.lag for zone in zones])
+        self._turns = rotary.at(torch.from_numpy(positions - lags[:, None]))[:, None]  # [lags, 1, new, 2, head_dim]
+        lag_of = np.searchsorted(lags, cache.lags[rows])
+        self._lag_of = int(lag_of[0]) if (lag_of == lag_of[0]).all() else torch.from_numpy(lag_of)
         seen = _seen(cache.slots[:num_rows], slots, mask)
-        self._biases = [_bias(seen, zone, group, cache.shape.dtype) for zone in zones]
-        self._blind = _blindness(self._biases)
+        self._parts = [
+            _part(zone, int(np.searchsorted(lags, zone.lag)), first, seen, group, cache.shape.dtype)
+            for zone, first in _cut(zones, seen, len(slots))
+        ]
         # One view a layer, cut once: in a decoding step to cut takes as long as to copy.
         self._writes = _Rows(cache.held, rows), _Rows(turned, rows)
-        spans = [slice(zone.start, zone.end) for zone in zones]
-        self._keys = [turned[:, None, :, span].unbind() for span in spans]
-        self._values = [cache.values[:, None, :, span].unbind() for span in spans]
+        self._keys = [turned[:, None, :, part.rows].unbind() for part in self._parts]
+        self._values = [cache.values[:, None, :, part.rows].unbind() for part in self._parts]
 
     def __call__(self, layer: int, heads: Tensor, asking: int) -> Tensor:
         """Write keys and values of a layer into the cache and attend; all of them come un-rotated.
@@ -70,63 +102,89 @@ class Attention:
         _, new, size = heads.shape
         held, keys = self._writes
         held.write(layer, heads[num_heads:])
-        turned = rotated(heads[:-kv_heads], self._turns)  # [zones, heads + kv_heads, new, head_dim]
-        keys.write(layer, self._in_own_zone(turned[:, num_heads:]))
-        queries, biases = turned[:, :num_heads], self._biases
+        turned = rotated(heads[:-kv_heads], self._turns)  # [lags, heads + kv_heads, new, head_dim]
+        keys.write(layer, self._of_own_lag(turned[:, num_heads:]))
         if not asking:
             return heads.new_empty(0, num_heads * size)
-        if asking < new:
-            queries = queries[:, :, new - asking :]
-            biases = [None if bias is None else self._last(bias, asking) for bias in biases]
-        # Queries that share a key head form one batch of group · new queries, so keys are read once, not repeated.
-        queries = queries.reshape(-1, 1, kv_heads, self._group * asking, size)
-        parts, sums = [], []
-        for zone, query in enumerate(queries.unbind()):
-            part, logsum = _FLASH(query, self._keys[zone][layer], self._values[zone][layer], attn_mask=biases[zone])
-            parts.append(part)
-            sums.append(logsum)
-        mixed = self._mixed(parts, sums, self._blind if biases is self._biases else _blindness(biases))
-        # [1, kv_heads, group · new, head_dim] → [new, heads · head_dim]
-        return mixed.reshape(num_heads, asking, size).transpose(0, 1).flatten(1)
+        attended, logsums = [], []
+        for part, part_keys, part_values in zip(self._parts, self._keys, self._values, strict=True):
+            first = max(part.first, new - asking)
+            # Queries that share a key head form one batch of group · new queries, so keys are read once, not repeated.
+            query = turned[part.lag, :num_heads, first:].reshape(1, kv_heads, -1, size)
+            bias = part.bias if first == part.first else _later(part.bias, self._group, new - first)
+            found, logsum = _FLASH(query, part_keys[layer], part_values[layer], attn_mask=bias)
+            found, logsum = found.reshape(num_heads, -1, size), logsum.reshape(num_heads, -1)
+            if part.blind is not None:
+                logsum = logsum + part.blind[first - part.first :]
+            missing = first - (new - asking)
+            if missing:
+                found, logsum = F.pad(found, (0, 0, missing, 0)), F.pad(logsum, (missing, 0), value=float("-inf"))
+            attended.append(found)
+            logsums.append(logsum)
+        return _mixed(attended, logsums).transpose(0, 1).flatten(1)
 
-    def _last(self, bias: Tensor, count: int) -> Tensor:
-        """Of [group · new, rows] the rows of the last tokens, [group · count, rows]."""
-        by_head = bias.view(self._group, -1, bias.shape[1])
-        return by_head[:, by_head.shape[1] - count :].reshape(-1, bias.shape[1])
-
-    def _in_own_zone(self, keys: Tensor) -> Tensor:
-        """[kv_heads, new, head_dim] of keys that are rotated for each zone: a key is rotated as its neighbours are."""
-        if isinstance(self._zone_of, int):
-            return keys[self._zone_of]
-        return keys[self._zone_of, :, torch.arange(keys.shape[2])].transpose(0, 1)
-
-    @staticmethod
-    def _mixed(parts: list[Tensor], sums: list[Tensor], blind: Tensor | None) -> Tensor:
-        """The zones' parts, each [1, kv_heads, group · new, head_dim], by the logarithms of their softmax's sums."""
-        if len(parts) == 1:
-            return parts[0]
-        logsums = torch.cat(sums)
-        if blind is not None:
-            logsums = logsums + blind
-        mixed = (torch.cat(parts) * torch.softmax(logsums, dim=0)[..., None]).sum(0)
-        return mixed.to(parts[0].dtype)
+    def _of_own_lag(self, keys: Tensor) -> Tensor:
+        """[kv_heads, new, head_dim] of keys rotated for each lag: a key is rotated as its neighbours are."""
+        if isinstance(self._lag_of, int):
+            return keys[self._lag_of]
+        return keys[self._lag_of, :, torch.arange(keys.shape[2])].transpose(0, 1)
 
 
-def _bias(seen: Tensor | None, zone: Zone, group: int, dtype: torch.dtype) -> Tensor | None:
-    """[group · new, rows of the zone] to add to the scores: 0, or minus infinity where a row must not be seen."""
-    part = None if seen is None else seen[:, zone.start : zone.end]
-    if part is None or part.all():
+def _mixed(parts: list[Tensor], logsums: list[Tensor]) -> Tensor:
+    """The parts, [heads, asking, head_dim] each, by the logarithms of their softmax's sums, [heads, asking]."""
+    if len(parts) == 1:
+        return parts[0]
+    shares = torch.softmax(torch.stack(logsums), dim=0)[..., None]
+    return (torch.stack(parts) * shares).sum(0).to(parts[0].dtype)
+
+
+def _cut(zones: list[Zone], seen: Tensor | None, new: int) -> Iterator[tuple[Zone, int]]:
+    """The zones, cut where that spares much, each with the first of the new tokens that sees any of it.
+
+    seen  [new, rows]; None where all see all. What nobody sees is left out.
+    """
+    if seen is None:
+        yield from ((zone, 0) for zone in zones)
+        return
+    for zone in zones:
+        starts = np.arange(zone.start, zone.end, BLOCK)
+        firsts = np.minimum.reduceat(_first_seeing(seen[:, zone.start : zone.end]), starts - zone.start)
+        start, first = zone.start, int(firsts[0])
+        for at, other in zip(starts[1:].tolist(), firsts[1:].tolist(), strict=True):
+            spared = (other - first) * (zone.end - at) if other > first else (first - other) * (at - start)
+            if spared < SPARED:
+                first = min(first, other)
+                continue
+            if first < new:
+                yield Zone(start, at, zone.lag), first
+            start, first = at, other
+        if first < new:
+            yield Zone(start, zone.end, zone.lag), first
+
+
+def _first_seeing(seen: Tensor) -> NDArray[np.int64]:
+    """[rows] of [new, rows] the first new token that sees a row, behind the last one where none does."""
+    some, first = seen.to(torch.uint8).max(dim=0)
+    return torch.where(some.bool(), first, len(seen)).numpy()
+
+
+def _part(zone: Zone, lag: int, first: int, seen: Tensor | None, group: int, dtype: torch.dtype) -> _Part:
+    rows = slice(zone.start, zone.end)
+    visible = None if seen is None else seen[first:, rows]
+    if visible is None or visible.all():
+        return _Part(rows, lag, first, None, None)
+    sees = visible.any(dim=1)
+    bias = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, float("-inf")).repeat(group, 1)
+    blind = None if sees.all() else torch.zeros(len(sees)).masked_fill_(~sees, float("-inf"))
+    return _Part(rows, lag, first, bias, blind)
+
+
+def _later(bias: Tensor | None, group: int, count: int) -> Tensor | None:
+    """Of a bias the rows of the last tokens, [group · count, rows]."""
+    if bias is None:
         return None
-    return torch.zeros(part.shape, dtype=dtype).masked_fill_(~part, float("-inf")).repeat(group, 1)
-
-
-def _blindness(biases: list[Tensor | None]) -> Tensor | None:
-    """[zones, 1, group · new] minus infinity where a query sees nothing of a zone: the kernel gives a sum of 1."""
-    known = [bias for bias in biases if bias is not None]
-    if len(biases) == 1 or not known:
-        return None
-    blind = [torch.zeros(len(known[0])) if bias is None else bias.float().amax(-1) for bias in biases]
-    return torch.stack(blind)[:, None]
+    by_head = bias.view(group, -1, bias.shape[1])
+    return by_head[:, by_head.shape[1] - count :].reshape(-1, bias.shape[1])
 
 
 def _seen(standing: NDArray[np.int64], slots: NDArray[np.int64], mask: Tensor | None) -> Tensor | None:

@@ -11,8 +11,9 @@ Rows are in no order: attention does not care, it only has to know each row's sl
 numbers, and new tokens take rows that are free. Nor does it turn the keys behind it at once: each row has a *lag*, and
 its turned key is rotated to slot - lag. What a query at position p sees of it depends on the distance only, so a query
 rotated to p - lag gives the right score. An edit leaves few *zones*, stretches of rows of one lag, and a query is
-rotated once for each. `settle` turns the keys to where they stand, once many queries come or in an idle moment: always
-from `keys` and by one rotation, so ten thousand edits leave the same bits as one.
+rotated once for each; a zone of few rows is turned to its neighbour's lag at once. `settle` turns the keys to where
+they stand, once many queries come or in an idle moment: always from `keys` and by one rotation, so ten thousand edits
+leave the same bits as one.
 
 Which token stands in which slot, `model.held_tokens` keeps.
 """
@@ -35,8 +36,11 @@ from model.rope import RotaryTable, rotated
 MAX_ZONES = 6
 """Zones that edits may leave until the keys are turned to where they stand."""
 
+SMALL_ZONE = 128
+"""Rows up to which it is cheaper to turn a zone's keys than to attend to it by itself for a token or two."""
+
 TURNED_AT_ONCE = 512
-"""Rows of one layer whose keys, in float32 and several times over, fit into a core's own cache."""
+"""Rows whose keys of one layer, in float32 and several times over, fit into a core's own cache."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,13 @@ class KVCache(HeldTokens):
         elif any(run.old != run.new for run in plan.runs):
             self._move(plan)
         reach = self.reach(self.length)
+        zones = self.zones(reach)
         if reach - self.length > max(GROWTH, self.length // 4):
             self._gather()
-        elif len(self.zones(reach)) > MAX_ZONES:
+        elif len(zones) > MAX_ZONES:
             self.settle()
+        else:
+            self._join(zones)
 
     def settle(self, at_most: int | None = None) -> None:
         """Turn all keys to where they stand; with `at_most` only if that is done to no more rows."""
@@ -180,6 +187,16 @@ class KVCache(HeldTokens):
         last_held = np.maximum.accumulate(np.where(is_free, -1, np.arange(self.capacity)))
         self.lags = np.where(last_held < 0, 0, self.lags[last_held])
 
+    def _join(self, zones: list[Zone]) -> None:
+        """Turn the keys of small zones to the lag of the large one before, of the first ones to that behind them."""
+        large = [zone.lag for zone in zones if zone.end - zone.start > SMALL_ZONE]
+        lag = large[0] if large else 0
+        for zone in zones:
+            if zone.end - zone.start > SMALL_ZONE:
+                lag = zone.lag
+            elif zone.lag != lag and self._rotary.knows_keys_at(self.slots[zone.start : zone.end] - lag):
+                self._turn(zone.start, zone.end, lag)
+
     def _gather(self) -> None:
         """Bring the rows into the slots' order, so that attention does not read free ones."""
         order = torch.from_numpy(self.rows)
@@ -191,16 +208,18 @@ class KVCache(HeldTokens):
         self.rows, self.slots = np.arange(self.capacity), np.arange(self.capacity)
         self.settle()
 
-    def _turn(self, start: int, end: int) -> None:
-        """Rotate the keys of some rows to their slots."""
-        self.lags[start:end] = 0
+    def _turn(self, start: int, end: int, lag: int = 0) -> None:
+        """Rotate the keys of some rows to `lag` before their slots."""
+        self.lags[start:end] = lag
         if self._turned is None:
             return
         for first in range(start, end, TURNED_AT_ONCE):
             rows = slice(first, min(end, first + TURNED_AT_ONCE))
-            turns = self._rotary.at(torch.from_numpy(self.slots[rows]))
-            for layer in range(self.shape.num_layers):
-                self._turned[layer, :, rows] = rotated(self.keys[layer, :, rows], turns)
+            turns = self._rotary.at(torch.from_numpy(self.slots[rows] - lag))
+            step = max(1, TURNED_AT_ONCE // len(turns))
+            for layer in range(0, self.shape.num_layers, step):
+                layers = slice(layer, layer + step)
+                self._turned[layers, :, rows] = rotated(self.keys[layers, :, rows], turns)
 
     def _empty(self, kinds: int, capacity: int) -> Tensor:
         shape = self.shape

@@ -1,9 +1,9 @@
 """A linear layer in the forms that its number of tokens asks for.
 
-One token reads every weight once and multiplies little, so the time is that of reading memory: the weights stand as
-8-bit integers, one scale a row, half of bfloat16's bytes. torch has a fast product of these with bfloat16 on every
-processor, and a slow one with float32, so the token goes through bfloat16. More tokens share the reading: the weights
-stand in the layout that oneDNN multiplies, made once when the model is loaded, or it would make it in every call.
+Few tokens read every weight once and multiply little, so the time is that of reading memory: the weights stand as 8-bit
+integers, one scale a row, half of bfloat16's bytes. torch has a fast product of these with bfloat16 on every processor,
+and a slow one with float32, so the tokens go through bfloat16. More tokens share the reading: the weights stand in the
+layout that oneDNN multiplies, made once when the model is loaded, or it would make it in every call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
+FEW_TOKENS = 4
+"""torch's product with 8-bit weights takes four tokens through the weights together."""
+
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _PACKED_PRODUCT: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
@@ -37,7 +40,7 @@ class Linear:
         return self._packed.to_dense()
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._int8 is not None and x.shape[0] == 1:
+        if self._int8 is not None and x.shape[0] <= FEW_TOKENS:
             product: Tensor = _INT8_PRODUCT(x.bfloat16(), *self._int8).to(x.dtype)
             return product if self.bias is None else product + self.bias
         if self._packed is None:

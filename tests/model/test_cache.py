@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
 from model.completer import Completer
+from model.embedded import kv_cache
 from model.embedded.config import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
@@ -22,7 +23,7 @@ from model.embedded.kv_cache import MAX_ZONES, KVCache
 from model.engine import Cancelled, CompletionRequest, RequestError, ReuseMode
 from model.prompt import MAX_LEAD, Layout, Prompt
 from model.reuse import plan_reuse
-from model.rope import inverse_frequencies
+from model.rope import SLACK, inverse_frequencies
 from model.snapshot import Snapshot
 from tests.model.oracle import OracleCache
 from tests.model.strategies import edits_of, texts
@@ -130,6 +131,7 @@ def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
     assert (by_slot(cache, cache.values) - values).abs().max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("parts")
 @given(data=st.data())
 @settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate))
 def test_any_edits_equal_the_oracle(folder: Path, data: st.DataObject) -> None:
@@ -147,6 +149,7 @@ def test_any_edits_equal_the_oracle(folder: Path, data: st.DataObject) -> None:
         assert (logits - expected).abs().max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("parts")
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_exact_reuse_equals_a_fresh_prefill(llama: Path, data: st.DataObject) -> None:
@@ -164,6 +167,7 @@ def test_exact_reuse_equals_a_fresh_prefill(llama: Path, data: st.DataObject) ->
         assert editor.cache.num_stale == 0
 
 
+@pytest.mark.usefixtures("parts")
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_full_refresh_equals_a_fresh_prefill(llama: Path, data: st.DataObject) -> None:
@@ -230,8 +234,9 @@ def row_of_serial(cache: KVCache) -> dict[int, int]:
     return dict(zip(cache.serials[known].tolist(), cache.rows[known].tolist(), strict=True))
 
 
-def test_an_edit_moves_no_key(editor: Editor) -> None:
+def test_an_edit_moves_no_key(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was edited, a token that stays keeps its row, and only a few turns of queries are owed."""
+    monkeypatch.setattr(kv_cache, "SMALL_ZONE", 0)
     editor.encode()
     chooser = random.Random(3)
     for _ in range(30):
@@ -264,6 +269,18 @@ def test_typing_at_one_place_leaves_few_zones(editor: Editor) -> None:
         editor.encode()
         counts.append(len(editor.cache.zones(editor.cache.reach(editor.cache.length))))
     assert max(counts) <= 5
+
+
+@pytest.mark.parametrize(("put", "lags"), [(7, [7]), (SLACK + 1, [0, SLACK + 1])])
+def test_a_small_zone_is_turned_to_its_neighbours_lag(llama: Path, put: int, lags: list[int]) -> None:
+    """Twenty tokens in front of an edit go with the many behind it, unless that is far outside of the text."""
+    editor = new_editor(llama, "\n".join(CORPUS * 3), context=2048)
+    editor.caret = len(editor.text.data)
+    editor.encode()
+    cache, base = editor.cache, editor.prompt()
+    put_in(cache, base, 20, put)
+    assert [zone.lag for zone in cache.zones(cache.reach(cache.length))] == lags
+    cache.check_integrity()
 
 
 def test_rows_that_a_deletion_left_are_not_read_for_ever(llama: Path) -> None:

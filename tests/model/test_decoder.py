@@ -64,6 +64,7 @@ def test_chunked_prefill(pair: tuple[Any, Decoder], size: int) -> None:
     assert (torch.cat(parts) - reference_logits(reference, ids)).abs().max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("parts")
 def test_scattered_slots(pair: tuple[Any, Decoder]) -> None:
     """Several spans in one pass see each other and what stands between them, as in one long prompt."""
     reference, decoder = pair
@@ -77,6 +78,7 @@ def test_scattered_slots(pair: tuple[Any, Decoder]) -> None:
     assert (ours - reference_logits(reference, ids)[spans]).abs().max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("parts")
 def test_batch_of_masks(pair: tuple[Any, Decoder]) -> None:
     """A draft tree under its own mask: each branch gets the logits it would get as a text of its own."""
     reference, decoder = pair
@@ -102,6 +104,7 @@ def test_batch_of_masks(pair: tuple[Any, Decoder]) -> None:
         assert (ours[node] - expected).abs().max() < TOLERANCE
 
 
+@pytest.mark.usefixtures("parts")
 def test_random_masks_match_transformers_own_mask(pair: tuple[Any, Decoder]) -> None:
     """Any mask gives what transformers gives for the same four-dimensional mask, in batches of three."""
     reference, decoder = pair
@@ -144,6 +147,7 @@ def test_float32_beside_a_bfloat16_cache(pair: tuple[Any, Decoder], size: int, t
     assert cache.num_bytes * 2 == new_cache(exact, 130).num_bytes
 
 
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("wanted", [0, 1, 7, 40, 99])
 @pytest.mark.parametrize("masked", [False, True])
 def test_only_the_wanted_states_are_computed(pair: tuple[Any, Decoder], wanted: int, masked: bool) -> None:

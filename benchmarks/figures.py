@@ -1,9 +1,12 @@
-"""How a recorded figure spreads."""
+"""Recorded figures: how they spread, and how they are written down."""
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 PLACES = ("after a jump", "typing on")
@@ -46,3 +49,10 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:
             f"p{share}": round(ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 1) for share in (50, 95, 99)
         },
     }
+
+
+def record(output: Path, found: dict[str, Any]) -> None:
+    """Write a result, and show it."""
+    text = json.dumps(found, indent=2) + "\n"
+    output.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
