@@ -127,13 +127,12 @@ class KVCache(HeldTokens):
         elif any(run.old != run.new for run in plan.runs):
             self._move(plan)
         reach = self.reach(self.length)
-        zones = self.zones(reach)
         if reach - self.length > max(GROWTH, self.length // 4):
             self._gather()
-        elif len(zones) > MAX_ZONES:
+            return
+        self._join(self.zones(reach))
+        if len(self.zones(reach)) > MAX_ZONES:
             self.settle()
-        else:
-            self._join(zones)
 
     def settle(self, at_most: int | None = None) -> None:
         """Turn all keys to where they stand; with `at_most` only if that is done to no more rows."""
@@ -188,8 +187,13 @@ class KVCache(HeldTokens):
         self.lags = np.where(last_held < 0, 0, self.lags[last_held])
 
     def _join(self, zones: list[Zone]) -> None:
-        """Turn the keys of small zones to the lag of the large one before, of the first ones to that behind them."""
+        """Turn the keys of small zones to the lag of the large one before, of the first ones to that behind them.
+
+        Not where to settle all of the keys is less: small zones take as long as those of so many rows.
+        """
         large = [zone.lag for zone in zones if zone.end - zone.start > SMALL_ZONE]
+        if len(zones) > MAX_ZONES and (len(zones) - len(large)) * SMALL_ZONE > zones[-1].end:
+            return
         lag = large[0] if large else 0
         for zone in zones:
             if zone.end - zone.start > SMALL_ZONE:
