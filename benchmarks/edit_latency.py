@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--peers", default="keyturn,transformers,llama.cpp,vllm")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
-    parser.add_argument("--keep-others", action="store_true", help="of a recorded result, the peers not measured now")
+    parser.add_argument("--keep-others", action="store_true", help="add the recorded rows not measured now")
     parser.add_argument("--plot", action="store_true", help="draw the recorded result only")
     args = parser.parse_args()
     if args.plot:
@@ -164,25 +164,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
         empty = {"model": model.name, "line_tokens": LINE_TOKENS, "peers": args.peers, "rows": [], "machine": machine()}
-        others = rows_of_others(args.output, empty) if args.keep_others else []
+        sizes = [int(size) for size in args.sizes.split(",")]
+        others = rows_of_others(args.output, empty, sizes) if args.keep_others else []
         found = begun(args.output, empty)
-        for size in map(int, args.sizes.split(",")):
+        for size in sizes:
             if all(row["tokens"] != size for row in found["rows"]):
                 found["rows"] += measure(model, size, args.peers, args.repeats, Path(folder))
                 keep(args.output, found)
-    found["rows"] += others
+    found["rows"] = sorted(found["rows"] + others, key=lambda row: int(row["tokens"]))
     finish(args.output, found)
 
 
-def rows_of_others(recorded: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A recorded result's rows of the peers that are not measured now, with the commit that they were measured at."""
+def rows_of_others(recorded: Path, found: dict[str, Any], sizes: list[int]) -> list[dict[str, Any]]:
+    """A recorded result's rows of peers and sizes that are not measured now, with the commit that they are of."""
     old = json.loads(recorded.read_text(encoding="utf-8"))
     commit = old["machine"]["commit"]
     same = old | {"machine": old["machine"] | {"commit": found["machine"]["commit"]}}
     if any(found[name] != same[name] for name in ("model", "line_tokens", "machine")):
         raise SystemExit(f"{recorded} is of another model or machine: its rows cannot stand beside new ones.")
-    measured = tuple(found["peers"].split(","))
-    return [{"commit": commit, **row} for row in old["rows"] if not row["peer"].lower().startswith(measured)]
+    peers = tuple(found["peers"].split(","))
+    return [
+        {"commit": commit, **row}
+        for row in old["rows"]
+        if row["tokens"] not in sizes or not row["peer"].lower().startswith(peers)
+    ]
 
 
 def measure(model: Path, size: int, peers: str, repeats: int, folder: Path) -> list[dict[str, Any]]:
@@ -249,7 +254,7 @@ def plot(found: dict[str, Any], target: Path) -> None:
     """First token after a line put in at 2 %, by size; both axes logarithmic."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, axes = plt.subplots(figsize=(9, 4.5))
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
     for peer in dict.fromkeys(row["peer"] for row in rows):
         points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]
@@ -258,7 +263,10 @@ def plot(found: dict[str, Any], target: Path) -> None:
     axes.set_ylabel("milliseconds to the first token")
     axes.set_title("A line is put in at the top of the file")
     axes.grid(visible=True, which="both", alpha=0.2)
-    axes.legend(fontsize="small")
+    sizes = sorted({row["tokens"] for row in rows})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.tight_layout()
     figure.savefig(target, dpi=120)
 

@@ -43,16 +43,17 @@ def test_edit_latency(tmp_path: Path) -> None:
 
 
 def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
-    """They stay, with the commit that they were measured at, if model and machine are the same."""
+    """They stay, as do other sizes, with the commit that they were measured at, if model and machine are the same."""
     result = tmp_path / "result.json"
-    rows = [{"peer": "keyturn, no cache"}, {"peer": "vLLM, prefix cache"}, {"peer": "llama.cpp BF16", "commit": "a"}]
+    peers = {"keyturn, no cache": {}, "vLLM, prefix cache": {}, "llama.cpp BF16": {"commit": "a"}}
+    rows = [{"tokens": 500, "peer": peer, **told} for peer, told in peers.items()]
+    rows.append({"tokens": 1000, "peer": "keyturn"})
     same = {"model": "38M", "line_tokens": 16}
     result.write_text(json.dumps({**same, "machine": {"cores": 2, "commit": "b"}, "rows": rows}))
     now = {**same, "machine": {"cores": 2, "commit": "c"}, "peers": "keyturn,transformers"}
-    stay = [{"commit": "b", "peer": "vLLM, prefix cache"}, {"commit": "a", "peer": "llama.cpp BF16"}]
-    assert rows_of_others(result, now) == stay
+    assert rows_of_others(result, now, [500, 2000]) == [{"commit": "b", **row} for row in rows[1:]]
     with pytest.raises(SystemExit, match="another model or machine"):
-        rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}})
+        rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}}, [500])
 
 
 def test_a_peer_apart() -> None:
