@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from model.unfinished import finish
 
 PLACES = ("after a jump", "typing on")
 """Where an editor's latency is measured."""
@@ -53,6 +54,5 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:
 
 def record(output: Path, found: dict[str, Any]) -> None:
     """Write a result, and show it."""
-    text = json.dumps(found, indent=2) + "\n"
-    output.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    finish(output, found)
+    sys.stdout.write(output.read_text(encoding="utf-8"))

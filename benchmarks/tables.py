@@ -52,12 +52,11 @@ def measured_on(found: dict[str, Any]) -> str:
 
 def measured_at(found: dict[str, Any]) -> str:
     """The same of a result some of whose rows are of earlier commits."""
-    others = {row["commit"]: [] for row in found["rows"] if "commit" in row}
+    others: dict[str, list[str]] = {}
     for row in found["rows"]:
-        family = row["peer"].split(",")[0].split()[0]
-        if "commit" in row and family not in others[row["commit"]]:
-            others[row["commit"]].append(family)
-    told = [f"{', '.join(peers)} at commit {commit}" for commit, peers in others.items()]
+        if "commit" in row:
+            others.setdefault(row["commit"], []).append(row["peer"].split(",")[0].split()[0])
+    told = [f"{', '.join(_unique(peers))} at commit {commit}" for commit, peers in others.items()]
     return "; ".join([measured_on(found).rstrip("."), *told]) + "."
 
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 FEW_TOKENS = 4
 """torch's product with 8-bit weights takes four tokens through the weights together."""
 
+_INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _PACKED_PRODUCT: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
