@@ -22,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,11 @@ def main() -> None:
         others = rows_of_others(args.output, empty, sizes) if args.keep_others else []
         found = begun(args.output, empty)
         for size in sizes:
-            if all(row["tokens"] != size for row in found["rows"]):
-                found["rows"] += measure(model, size, args.peers, args.repeats, Path(folder))
+            known = [row for row in found["rows"] if row["tokens"] == size]
+            for row in measure(model, size, args.peers, args.repeats, Path(folder), known):
+                found["rows"].append(row)
                 keep(args.output, found)
+    del found["peers"]  # the rows tell
     found["rows"] = sorted(found["rows"] + others, key=lambda row: int(row["tokens"]))
     finish(args.output, found)
 
@@ -190,18 +192,20 @@ def rows_of_others(recorded: Path, found: dict[str, Any], sizes: list[int]) -> l
     ]
 
 
-def measure(model: Path, size: int, peers: str, repeats: int, folder: Path) -> list[dict[str, Any]]:
-    """All figures of files of one size, milliseconds."""
-    rows = []
+def measure(
+    model: Path, size: int, peers: str, repeats: int, folder: Path, known: Sequence[dict[str, Any]] = ()
+) -> Iterator[dict[str, Any]]:
+    """All rows of files of one size, milliseconds, but those known."""
     completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
     assert isinstance(completer.engine, EmbeddedEngine)
     for peer in the_peers(model, completer.engine, size, peers, folder):
         for edit, place in cases(peer.name, size):
             row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
+            if any(row.items() <= other.items() for other in known):
+                continue
             row |= trial(completer, peer, size, edit, PLACES.get(place, 0), repeats)
-            rows.append(row)
             sys.stderr.write(f"{row}\n")
-    return rows
+            yield row
 
 
 def cases(peer: str, size: int) -> Iterator[tuple[str, str]]:

@@ -50,6 +50,8 @@ PLACE = 0.1
 NUM_DOCUMENTS = 8
 NEW_TOKENS = 8
 VOCAB_SIZE = 16384
+READ_SECONDS = 900.0
+"""A processor reads a prompt of 32,000 tokens for minutes before it says a word."""
 
 
 class Document:
@@ -105,7 +107,7 @@ def main() -> None:
 
 def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
     tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
-    connection = Connection(Address(url))
+    connection = Connection(Address(url), read_seconds=READ_SECONDS)
     engine = VllmEngine(connection, tokenizer, model="served", max_context=max_context, version="0.32")
     assert engine.has_plugin
     return engine

@@ -64,7 +64,7 @@ class Address:
 class Connection:
     """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, read_seconds: float = READ_SECONDS) -> None:
         self.address = address
         if not re.match(r"https?://[^/]", address.base):
             raise ModelError("`url` must be a server's address such as http://localhost:8000.")
@@ -77,7 +77,7 @@ class Connection:
             self._client = httpx.AsyncClient(
                 base_url=address.base,
                 headers=headers,
-                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
                 verify=ssl.create_default_context(cafile=os.path.expanduser(address.ca_file))
                 if address.ca_file
                 else True,
