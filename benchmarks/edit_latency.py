@@ -259,6 +259,7 @@ def plot(found: dict[str, Any], target: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 4.5))
+    axes.set_prop_cycle(color=plt.colormaps["tab20"](range(20)))
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
     for peer in dict.fromkeys(row["peer"] for row in rows):
         points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]

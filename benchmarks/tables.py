@@ -41,30 +41,28 @@ def filled(page: str) -> str:
     return _MARKED.sub(table, page)
 
 
-def measured_on(found: dict[str, Any]) -> str:
-    """What a result was measured on, in a sentence."""
+def measured_on(found: dict[str, Any], at: str = "") -> str:
+    """What a result was measured on, in a sentence; at the recorded commit unless said otherwise."""
     machine = found["machine"]
     return (
         f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
-        f"at commit {machine['commit']}."
+        f"at commit {at or machine['commit']}."
     )
 
 
-def measured_at(found: dict[str, Any]) -> str:
-    """The same of a result some of whose rows are of earlier commits."""
-    others: dict[str, list[str]] = {}
-    for row in found["rows"]:
-        if "commit" in row:
-            others.setdefault(row["commit"], []).append(row["peer"].split(",")[0].split()[0])
-    told = [f"{', '.join(_unique(peers))} at commit {commit}" for commit, peers in others.items()]
-    return "; ".join([measured_on(found).rstrip("."), *told]) + "."
+def measured_at(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
+    """The same of rows of several commits."""
+    peers: dict[str, list[str]] = {}
+    for row in rows:
+        peers.setdefault(row.get("commit", found["machine"]["commit"]), []).append(row["peer"].split(",")[0].split()[0])
+    return measured_on(found, "; ".join(f"{commit} ({', '.join(_unique(names))})" for commit, names in peers.items()))
 
 
 def edits_by_size(found: dict[str, Any]) -> str:
     """A line put in at 2 %: one row a peer, one column a size."""
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
     rows += [row | {"peer": f"{row['peer']}, typing at the end"} for row in found["rows"] if row["edit"] == "append"]
-    return _by_size(rows, lambda row: row["first_token_ms"]["median"])
+    return _by_size(rows, lambda row: row["first_token_ms"]["median"]) + f"\n\n{measured_at(found, rows)}"
 
 
 def edits_by_kind(found: dict[str, Any]) -> str:
@@ -79,7 +77,7 @@ def edits_by_kind(found: dict[str, Any]) -> str:
             one = [row for row in rows if (row["peer"], row["edit"], row["place"]) == (peer, edit, place)]
             cells.append(_number(one[0]["first_token_ms"]["median"]) if one else "")
         lines.append(cells)
-    return _table(["edit", *peers], lines) + f"\n\n{measured_at(found)}"
+    return _table(["edit", *peers], lines) + f"\n\n{measured_at(found, rows)}"
 
 
 def speed(found: dict[str, Any]) -> str:
