@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.apart import DEFAULT_SPINS, Apart
-from benchmarks.edit_latency import rows_of_others
+from benchmarks.edit_latency import measure, rows_of_others
 from benchmarks.peers import Transformers
 from benchmarks.reuse_quality import SHARES, tables_of
 from model.embedded.checkpoint import native_dtype
@@ -40,6 +40,9 @@ def test_edit_latency(tmp_path: Path) -> None:
     assert {row["peer"] for row in rows} == {"keyturn", "keyturn, prefix cache", "keyturn, no cache"}
     assert len({(row["edit"], row["place"]) for row in rows}) == 2 + 5 * 3
     assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
+    # A run that was stopped goes on with what it had not measured.
+    [row] = measure(DEFAULT_MODEL, 300, "keyturn", 1, tmp_path, rows[1:])
+    assert (row["peer"], row["edit"]) == (rows[0]["peer"], rows[0]["edit"])
 
 
 def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
