@@ -62,7 +62,10 @@ class Address:
 
 
 class Connection:
-    """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time."""
+    """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time.
+
+    `read_seconds` is the longest silence of the server unless a call says otherwise.
+    """
 
     def __init__(self, address: Address, *, read_seconds: float = READ_SECONDS) -> None:
         self.address = address
@@ -71,6 +74,7 @@ class Connection:
         key = (address.api_key or "").strip()
         if not re.fullmatch(r"[!-~]*", key):
             raise ModelError("`api_key` has characters that no key has; copy it again.")
+        self._read_seconds = read_seconds
         self._loop = asyncio.new_event_loop()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
@@ -126,7 +130,7 @@ class Connection:
         body: Mapping[str, Any],
         cancelled: CancelCheck = never_cancelled,
         *,
-        seconds: float = READ_SECONDS,
+        seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The JSON that answers a POST.
@@ -135,7 +139,7 @@ class Connection:
         """
 
         async def fetch() -> Any:
-            timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+            timeout = httpx.Timeout(seconds or self._read_seconds, connect=CONNECT_SECONDS)
             response = await self._client.post(path, json=body, headers=headers, timeout=timeout)
             await _check(response, self.address)
             return response.json()
