@@ -14,20 +14,23 @@ up, so the real line is the right answer whatever the cache has seen. The cache 
 
 Then the same after sessions of 1, 10 and 100 edits without a refresh, each followed by a request. Exact match and edit
 similarity of the line, greedy; and the divergence of the next token's distribution from that of full computation,
-in nats. Results go to benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder;
-Java and JavaScript are any folders of sources (docs/benchmarks.md says which ones were taken).
+in nats. Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
+benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder; Java and JavaScript are
+any folders of sources (docs/benchmarks.md says which ones were taken).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
+import os
 import random
 import re
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +38,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
+from model.checkpoint_files import name_of
 from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
@@ -67,6 +71,19 @@ class Change:
     before: bytes
 
 
+@dataclass(frozen=True)
+class Case:
+    """A line to be written, and what happened above it; `every_step`: with a request after each change."""
+
+    line: Caret
+    past: list[Change]
+    every_step: bool = False
+
+
+Answer = tuple[str, float]
+"""A line, and the divergence of its first token's distribution from that of full computation."""
+
+
 @dataclass
 class Tally:
     """Figures of one way to answer."""
@@ -74,6 +91,14 @@ class Tally:
     score: Score = field(default_factory=Score)
     divergences: list[float] = field(default_factory=list)
     agreements: int = 0
+
+    def add(self, answer: Answer, full: Answer, truth: str) -> None:
+        written, divergence = answer
+        self.score.carets += 1
+        self.score.exact += written.split() == truth.split()
+        self.score.add_similarity(written, truth)
+        self.divergences.append(divergence)
+        self.agreements += written == full[0]
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -90,15 +115,15 @@ def main() -> None:
     parser.add_argument("--java", type=Path)
     parser.add_argument("--javascript", type=Path)
     parser.add_argument("--cases", type=int, default=600, help="of Python for each task; a third as many of the others")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     files = {"Python": held_out_files(args.work / "held_out")}
     for name, folder, suffix in (("Java", args.java, "java"), ("JavaScript", args.javascript, "js")):
         if folder:
             files[name] = sources(folder, suffix)
-    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=CONTEXT))
     empty: dict[str, Any] = {
-        "model": completer.model_name,
+        "model": name_of(args.model),
         "weights": weights(args.model),
         "context_tokens": CONTEXT,
         "cases": args.cases,
@@ -106,12 +131,27 @@ def main() -> None:
         **{name: {} for name in files},
     }
     found = begun(args.output, empty)
-    for name, texts in files.items():
-        for task, make in tables_of(completer, texts, args.cases if name == "Python" else args.cases // 3):
-            if task not in found[name]:
-                found[name][task] = make()
-                keep(args.output, found)
+    with multiprocessing.get_context("spawn").Pool(args.processes, load, (args.model,)) as pool:
+        for name, texts in files.items():
+            for task, cases in tasks(texts, args.cases if name == "Python" else args.cases // 3):
+                if task not in found[name]:
+                    drawn = list(cases)
+                    found[name][task] = table(drawn, pool.imap(loaded_answers, drawn), f"{name}, {task}")
+                    keep(args.output, found)
     finish(args.output, found)
+
+
+def load(model: Path) -> None:
+    """The model of one of several processes that share the processor."""
+    loaded.append(load_embedded(EngineSettings(model=str(model), context_tokens=CONTEXT, threads=1)))
+
+
+loaded: list[Completer] = []
+"""This process's one."""
+
+
+def loaded_answers(case: Case) -> dict[str, Answer]:
+    return Answers(loaded[0], case).all()
 
 
 def sources(folder: Path, suffix: str) -> list[CorpusFile]:
@@ -124,22 +164,19 @@ def sources(folder: Path, suffix: str) -> list[CorpusFile]:
     return found
 
 
-def tables_of(
-    completer: Completer, files: Sequence[CorpusFile], cases: int
-) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Of one language: each task, and what makes its table, way to answer → figures."""
+def tasks(files: Sequence[CorpusFile], count: int) -> Iterator[tuple[str, Iterator[Case]]]:
+    """Of one language: each task and its cases."""
     for task, draw in TASKS.items():
-        yield task, partial(one_table, completer, draw_cases(files, cases, draw), task)
+        yield task, draw_cases(files, count, draw)
     for length in SESSIONS:
         task = f"session of {length} edits" if length > 1 else "session of 1 edit"
-        drawn = draw_cases(files, max(1, cases // 3), partial(several, places=length))
-        yield task, partial(one_table, completer, drawn, task, every_step=True)
+        yield task, draw_cases(files, max(1, count // 3), partial(several, places=length), every_step=True)
 
 
 Draw = Callable[[Caret, random.Random], "list[Change] | None"]
 
 
-def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[tuple[Caret, list[Change]]]:
+def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw, *, every_step: bool = False) -> Iterator[Case]:
     """`count` lines with a past, the same ones for the same files and task."""
     rng, found = random.Random(SEED), 0
     weights = [len(file.text) for file in files]
@@ -148,7 +185,7 @@ def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw) -> Iterator[
         past = draw(line, rng) if line else None
         if line and past:
             found += 1
-            yield line, past
+            yield Case(line, past, every_step)
         if found == count:
             return
     raise SystemExit(f"Only {found} cases were found; take more files or ask for fewer.")
@@ -166,24 +203,15 @@ def a_line(file: CorpusFile, rng: random.Random) -> Caret | None:
     return Caret(file, data, start + len(line) - len(line.lstrip()), end, "line")
 
 
-def one_table(
-    completer: Completer, cases: Iterator[tuple[Caret, list[Change]]], task: str, *, every_step: bool = False
-) -> dict[str, Any]:
+def table(cases: Iterable[Case], answers: Iterable[dict[str, Answer]], title: str = "") -> dict[str, Any]:
+    """Figures of each way to answer."""
     tallies: dict[str, Tally] = defaultdict(Tally)
-    for number, (line, past) in enumerate(cases):
-        answers = Answers(completer, line, past, every_step)
-        for name in answers.ways:
-            written, divergence = answers.answer(name)
-            tally = tallies[name]
-            tally.score.carets += 1
-            tally.score.exact += written.split() == line.truth.split()
-            tally.score.add_similarity(written, line.truth)
-            tally.divergences.append(divergence)
-            tally.agreements += written == answers.full_line
-        answers.close()
-        if number % 50 == 0:
-            sys.stderr.write(f"{task}: {number}\n")
-    return {name: tally.summary() for name, tally in tallies.items()}
+    for number, (case, found) in enumerate(zip(cases, answers, strict=True)):
+        for way, answer in found.items():
+            tallies[way].add(answer, found["full"], case.line.truth)
+        if title and number % 50 == 0:
+            sys.stderr.write(f"{title}: {number}\n")
+    return {way: tally.summary() for way, tally in tallies.items()}
 
 
 class Answers:
@@ -191,13 +219,14 @@ class Answers:
 
     ways = ("full", "pie", "unturned", *SHARES)
 
-    def __init__(self, completer: Completer, line: Caret, past: list[Change], every_step: bool) -> None:
+    def __init__(self, completer: Completer, case: Case) -> None:
         import torch
 
         assert isinstance(completer.engine, EmbeddedEngine)
         self._completer, self._engine = completer, completer.engine
+        line = case.line
         rest = line.line_end - line.offset
-        before, edits = before_edits(line.data, past)
+        before, edits = before_edits(line.data, case.past)
         caret = line.offset + len(before) - len(line.data)
         texts = [Text(before[:caret] + before[caret + rest :])]
         for edit in edits:
@@ -207,21 +236,27 @@ class Answers:
             # An edit above the caret moves it: all of them are.
             at = caret + len(text.data) - len(texts[0].data)
             snapshot = Snapshot("file", text, revision, tuple(edits[:revision]))
-            if every_step or revision in (0, len(edits)):
+            if case.every_step or revision in (0, len(edits)):
                 self._stages.append(completer.prompt(snapshot, at, MAX_TOKENS))
         self._prompt: Prompt = self._stages[-1]
         self._kept = self._after_past("pie")
         # Of a single edit both kinds of cache have seen nothing yet.
         self._moved = self._after_past("unturned") if len(self._stages) > 2 else self._kept
         self._full = torch.log_softmax(self._scores("full", "off"), dim=-1)
-        self.full_line = self._line("full", "exact")
 
-    def answer(self, way: str) -> tuple[str, float]:
-        """The line, and the divergence of the next token's distribution from that of full computation."""
+    def all(self) -> dict[str, Answer]:
+        """Way to answer → answer. Nothing of the case stays with the engine."""
+        found = {way: self._answer(way) for way in self.ways}
+        self._completer.forget("file")
+        for name in (*self.ways, "past"):
+            self._engine.forget(name)
+        return found
+
+    def _answer(self, way: str) -> Answer:
         import torch
 
         if way == "full":
-            return self.full_line, 0.0
+            return self._line("full", "exact"), 0.0
         source = self._moved if way == "unturned" else self._kept
         cache = self._engine._caches[way] = clone(source)
         if way in SHARES:
@@ -233,11 +268,6 @@ class Answers:
         scores = torch.log_softmax(self._scores(way, "pie", turned=way != "unturned"), dim=-1)
         divergence = float((self._full.exp() * (self._full - scores)).sum())
         return self._line(way, "pie"), max(0.0, divergence)
-
-    def close(self) -> None:
-        self._completer.forget("file")
-        for name in (*self.ways, "past"):
-            self._engine.forget(name)
 
     def _after_past(self, way: str) -> KVCache:
         """The cache as the requests before the last edit have left it."""

@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import PLACES
+from model.machine import in_words
 from model.training.report import whole
 
 RESULTS = Path(__file__).with_name("results")
@@ -43,11 +44,7 @@ def filled(page: str) -> str:
 
 def measured_on(found: dict[str, Any], at: str = "") -> str:
     """What a result was measured on, in a sentence; at the recorded commit unless said otherwise."""
-    machine = found["machine"]
-    return (
-        f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
-        f"at commit {at or machine['commit']}."
-    )
+    return f"Measured on {in_words(found['machine'], at)}."
 
 
 def measured_at(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:

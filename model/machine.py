@@ -23,6 +23,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def in_words(machine: dict[str, Any], commit: str = "") -> str:
+    """What `machine` has found, for the end of a sentence; at another commit or several where that is said."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
+        f"at commit {commit or machine['commit']}"
+    )
+
+
 def weights(model: Path) -> str:
     """Which weights a checkpoint folder holds: the beginning of their digest."""
     digest = hashlib.sha256()

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import reuse_quality
 from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.edit_latency import measure, rows_of_others
 from benchmarks.peers import Transformers
-from benchmarks.reuse_quality import SHARES, tables_of
 from model.embedded.checkpoint import native_dtype
-from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
+from model.factory import DEFAULT_MODEL
 from model.training.corpus import CorpusFile
 
 REPOSITORY = Path(__file__).parents[1]
@@ -93,21 +93,24 @@ def test_typing_session(tmp_path: Path) -> None:
     assert found["tokens"]["kept"] > found["tokens"]["encoded"] > 0
 
 
-@pytest.mark.parametrize("suffix", ["py", "js"])
-def test_reuse_quality(suffix: str) -> None:
+def test_reuse_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that were not turned are seen: answers differ from full computation's far more than with turned ones."""
-    completer = load_embedded(EngineSettings(context_tokens=2048))
     text = (REPOSITORY / "model" / "training" / "data.py").read_text()
-    if suffix == "js":
-        text = text.replace("def ", "function ").replace('"""', "//")
-    files = [CorpusFile("some", f"data.{suffix}", text)]
-    tables = {task: make() for task, make in tables_of(completer, files, 3)}
-    assert set(tables) == {
-        *("insertion", "deletion", "edits", "rename"),
-        *("session of 1 edit", "session of 10 edits", "session of 100 edits"),
-    }
-    for table in tables.values():
-        assert set(table) == {"full", "pie", "unturned", *SHARES}
-        assert table["full"]["divergence"] == 0
-    moved = tables["insertion"]
+    monkeypatch.setattr(reuse_quality, "held_out_files", lambda folder: [CorpusFile("some", "data.py", text)])
+    (tmp_path / "data.js").write_text(text.replace("def ", "function ").replace('"""', "//"))
+    output = tmp_path / "result.json"
+    options = {"work": tmp_path, "javascript": tmp_path, "cases": 3, "processes": 2, "output": output}
+    monkeypatch.setattr(sys, "argv", ["", *(f"--{name}={value}" for name, value in options.items())])
+    reuse_quality.main()
+    found = json.loads(output.read_text())
+    for language, cases in {"Python": 3, "JavaScript": 1}.items():
+        assert set(found[language]) == {
+            *("insertion", "deletion", "edits", "rename"),
+            *("session of 1 edit", "session of 10 edits", "session of 100 edits"),
+        }
+        for ways in found[language].values():
+            assert set(ways) == {"full", "pie", "unturned", *reuse_quality.SHARES}
+            assert ways["full"]["divergence"] == 0
+        assert found[language]["deletion"]["full"]["carets"] == cases
+    moved = found["Python"]["insertion"]
     assert moved["pie"]["divergence"] < 0.5 * moved["unturned"]["divergence"]

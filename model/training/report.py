@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from model.machine import in_words
+
 _COLUMNS = {
     "exact_match": "exact match %",
     "edit_similarity": "edit similarity",
@@ -24,11 +26,9 @@ def kinds_table(result: dict[str, Any]) -> str:
 
 def described(result: dict[str, Any]) -> str:
     """What the figures are of, in a sentence or two."""
-    machine = result["machine"]
     return (
         f"{result['carets']:,} carets (seed {result['seed']}) in lines of code of {', '.join(result['packages'])}, "
-        f"with `keyturn model evaluate`, on {machine['processor']}, {machine['cores']} cores, "
-        f"torch {machine['torch']}, at commit {machine['commit']}."
+        f"with `keyturn model evaluate`, on {in_words(result['machine'])}."
     )
 
 
