@@ -87,16 +87,6 @@ class Text:
         """At least 1: the empty text has one empty line."""
         return len(self._line_starts)
 
-    @property
-    def newline(self) -> str:
-        r"""The line ending that most lines have, "\n" where there is none."""
-        crlf = self.data.count(b"\r\n")
-        lf = self.data.count(b"\n") - crlf
-        cr = self.data.count(b"\r") - crlf
-        if crlf > lf and crlf >= cr:
-            return "\r\n"
-        return "\r" if cr > lf else "\n"
-
     def line_at(self, offset: int) -> int:
         """The 0-based line that holds a byte offset."""
         return bisect_right(self._line_starts, max(0, offset)) - 1

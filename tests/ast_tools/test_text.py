@@ -171,11 +171,6 @@ def test_lone_surrogates_leave_every_column_where_it_was(text: str) -> None:
             assert ours.slice(ours.line_start(number), offset) == encode(line[:index]).decode()
 
 
-@pytest.mark.parametrize(("text", "newline"), [("a\r\nb\r\nc\n", "\r\n"), ("a\nb", "\n"), ("a\rb", "\r"), ("", "\n")])
-def test_the_dominant_line_ending(text: str, newline: str) -> None:
-    assert Text.from_str(text).newline == newline
-
-
 def test_an_edit_at_a_split_line_ending() -> None:
     """Putting a character between \\r and \\n makes two lines of one."""
     assert Text.from_str("a\r\nb").apply(Edit(2, 2, b"x")).num_lines == 3
