@@ -10,11 +10,13 @@ up, so the real line is the right answer whatever the cache has seen. The cache 
     full        everything is computed again
     pie         keys are turned, nothing but the edit is computed
     unturned    keys are left where they stood (the paper's Conflict Fast Encoding)
-    25 %, 50 %  pie, once so much of what is stale was refreshed in idle time
+    refreshed   pie, once 25 %, 50 % or all of what is stale was computed again in idle time
 
 Then the same after sessions of 1, 10 and 100 edits without a refresh, each followed by a request. Exact match and edit
-similarity of the line, greedy; and the divergence of the next token's distribution from that of full computation,
-in nats. Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
+similarity of the line, greedy; how many lines are right in one way only (gained) and with full computation only (lost);
+and the divergence of the next token's distribution from that of full computation, in nats.
+
+Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
 benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder; Java and JavaScript are
 any folders of sources (docs/benchmarks.md says which ones were taken).
 """
@@ -57,7 +59,7 @@ CONTEXT = 2048
 REACH = 100
 """Lines above the caret in which edits are made."""
 SESSIONS = (1, 10, 100)
-SHARES = {"pie, 25 % refreshed": 0.25, "pie, 50 % refreshed": 0.5}
+SHARES = {"pie, 25 % refreshed": 0.25, "pie, 50 % refreshed": 0.5, "pie, refreshed": 1.0}
 COMMENTS = ("#", "//", "/*", "*", '"""', "'''")
 RESULT = Path(__file__).with_name("results") / "reuse_quality.json"
 
@@ -91,18 +93,25 @@ class Tally:
     score: Score = field(default_factory=Score)
     divergences: list[float] = field(default_factory=list)
     agreements: int = 0
+    gained: int = 0
+    lost: int = 0
 
     def add(self, answer: Answer, full: Answer, truth: str) -> None:
         written, divergence = answer
+        right, full_right = (line.split() == truth.split() for line in (written, full[0]))
         self.score.carets += 1
-        self.score.exact += written.split() == truth.split()
+        self.score.exact += right
         self.score.add_similarity(written, truth)
         self.divergences.append(divergence)
         self.agreements += written == full[0]
+        self.gained += right and not full_right
+        self.lost += full_right and not right
 
     def summary(self) -> dict[str, Any]:
         return {
             **self.score.summary(),
+            "gained": self.gained,
+            "lost": self.lost,
             "divergence": round(statistics.fmean(self.divergences), 5),
             "same_line_as_full": round(100 * self.agreements / self.score.carets, 2),
         }
@@ -373,10 +382,9 @@ def some_lines(line: Caret, rng: random.Random, count: int) -> tuple[int, int]:
 
 
 def foreign(line: Caret, rng: random.Random, count: int) -> bytes:
-    """Lines from elsewhere in the file."""
-    lines = line.data.splitlines(keepends=True)
-    first = rng.randrange(max(1, len(lines) - count))
-    return b"".join(lines[first : first + count])
+    """Lines from elsewhere in the file, without the one that is to be written."""
+    first = rng.randrange(max(1, len(line.other_lines) - count))
+    return b"".join(line.other_lines[first : first + count])
 
 
 TASKS: dict[str, Draw] = {"insertion": insertion, "deletion": deletion, "edits": several, "rename": rename}

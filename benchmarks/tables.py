@@ -119,13 +119,14 @@ def quality(found: dict[str, Any]) -> str:
                         way,
                         str(row["carets"]),
                         f"{row['exact_match']:.2f}",
+                        "" if way == "full" else f"{row['lost']} / {row['gained']}",
                         f"{row['edit_similarity']:.2f}",
                         f"{row['divergence']:.4f}",
                         f"{row['same_line_as_full']:.1f}",
                     ]
                 )
-    head = ["task", "cache", "lines", "exact match %", "edit similarity", "divergence, nats", "same line as full %"]
-    return _table(head, lines) + f"\n\n{measured_on(found)}"
+    figures = ("exact match %", "lost / gained", "edit similarity", "divergence, nats", "same line as full %")
+    return _table(["task", "cache", "lines", *figures], lines) + f"\n\n{measured_on(found)}"
 
 
 def footprint(found: dict[str, Any]) -> str:

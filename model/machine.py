@@ -12,9 +12,10 @@ from typing import Any
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, versions and commit."""
+    """Processor and the best it can do with matrices, cores, memory, versions and commit."""
     return {
-        "processor": _processor(),
+        "processor": _told("model name") or platform.processor() or "unknown",
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "python": platform.python_version(),
@@ -25,10 +26,8 @@ def machine() -> dict[str, Any]:
 
 def in_words(machine: dict[str, Any], commit: str = "") -> str:
     """What `machine` has found, for the end of a sentence; at another commit or several where that is said."""
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
-        f"at commit {commit or machine['commit']}"
-    )
+    processor = f"{machine['processor']} ({told})" if (told := machine.get("instructions")) else machine["processor"]
+    return f"{processor}, {machine['cores']} cores, torch {machine['torch']}, at commit {commit or machine['commit']}"
 
 
 def weights(model: Path) -> str:
@@ -39,12 +38,20 @@ def weights(model: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _processor() -> str:
+def _instructions() -> str:
+    """The widest of the extensions that torch makes use of."""
+    flags = _told("flags").split()
+    known = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bfloat16", "avx512f": "AVX-512", "avx2": "AVX2"}
+    return next((name for flag, name in known.items() if flag in flags), "")
+
+
+def _told(what: str) -> str:
+    """What Linux tells of the first core."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(what)), "")
 
 
 def _commit() -> str:

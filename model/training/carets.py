@@ -42,6 +42,12 @@ class Caret:
         """What stands between the caret and the line's end, without white space at its end."""
         return self.data[self.offset : self.line_end].decode().rstrip()
 
+    @property
+    def other_lines(self) -> list[bytes]:
+        """The file's lines but the caret's own: what once stood above may be taken from them and tells nothing."""
+        start = self.data.rfind(b"\n", 0, self.offset) + 1
+        return (self.data[:start] + self.data[self.line_end + 1 :]).splitlines(keepends=True)
+
 
 @dataclass(frozen=True)
 class EditBefore:
@@ -83,12 +89,14 @@ def edit_before(caret: Caret, rng: random.Random) -> EditBefore:
     data = caret.data
     starts = [0] + [i + 1 for i in range(len(data)) if data[i : i + 1] == b"\n"]
     line = sum(start <= caret.offset for start in starts) - 1
-    first = rng.randint(max(0, line - MAX_ABOVE), line)
+    first = rng.randint(max(0, line - MAX_ABOVE), max(0, line - 1))
     last = min(line, first + rng.randint(1, MAX_EDITED))
     start, end = starts[first], starts[last]
-    elsewhere = rng.randrange(len(starts))
-    foreign = data[starts[elsewhere] : starts[min(len(starts) - 1, elsewhere + rng.randint(1, MAX_EDITED))]]
-    kind = rng.choice(("insertion", "deletion", "replacement")) if foreign else "insertion"
+    others = caret.other_lines or [b"\n"]
+    elsewhere = rng.randrange(len(others))
+    foreign = b"".join(others[elsewhere : elsewhere + rng.randint(1, MAX_EDITED)])
+    kinds = ("insertion", "deletion", "replacement") if data[start:end] not in (b"", foreign) else ("deletion",)
+    kind = rng.choice(kinds)
     if kind == "insertion":
         before, edit = data[:start] + data[end:], Edit(start, start, data[start:end])
     elif kind == "deletion":

@@ -104,8 +104,20 @@ def test_an_edit_leads_to_the_file_of_today() -> None:
             assert past.edit.apply_to(past.data) == caret.data
             assert past.data[past.caret :] == caret.data[caret.offset :]
             assert past.edit.end <= past.caret
+            assert past.data != caret.data
             assert past.data[past.edit.start : past.caret].count(b"\n") <= MAX_ABOVE + 8
     assert kinds == {"insertion", "deletion", "replacement"}
+
+
+def test_an_edit_gives_nothing_away() -> None:
+    """What stands at the caret never stood above it, whether or not it was taken out again."""
+    lines = [f"line_{number} = {number}\n" for number in range(6)]
+    for number in range(6):
+        file = CorpusFile("some", "some.py", "".join(lines))
+        start = sum(map(len, lines[:number]))
+        caret = Caret(file, file.text.encode(), start, start + len(lines[number]) - 1, "line start")
+        for seed in range(60):
+            assert edit_before(caret, random.Random(seed)).data.count(caret.truth.encode()) == 1
 
 
 @pytest.mark.parametrize(
