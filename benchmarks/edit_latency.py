@@ -35,7 +35,7 @@ from benchmarks.random_model import save_random
 from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.factory import EngineSettings, load_embedded
-from model.machine import machine
+from model.machine import is_same, machine
 from model.prompt import Prompt
 from model.snapshot import Snapshot
 from model.unfinished import begun, finish, keep
@@ -181,8 +181,8 @@ def rows_of_others(recorded: Path, found: dict[str, Any], sizes: list[int]) -> l
     """A recorded result's rows of peers and sizes that are not measured now, with the commit that they are of."""
     old = json.loads(recorded.read_text(encoding="utf-8"))
     commit = old["machine"]["commit"]
-    same = old | {"machine": old["machine"] | {"commit": found["machine"]["commit"]}}
-    if any(found[name] != same[name] for name in ("model", "line_tokens", "machine")):
+    same = all(old[name] == found[name] for name in ("model", "line_tokens"))
+    if not same or not is_same(old["machine"], found["machine"]):
         raise SystemExit(f"{recorded} is of another model or machine: its rows cannot stand beside new ones.")
     peers = tuple(found["peers"].split(","))
     return [

@@ -24,6 +24,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def is_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records are of one machine, whatever the commit; an older one may tell less."""
+    return all(one[name] == other[name] for name in one.keys() & other.keys() - {"commit"})
+
+
 def in_words(machine: dict[str, Any], commit: str = "") -> str:
     """What `machine` has found, for the end of a sentence; at another commit or several where that is said."""
     processor = f"{machine['processor']} ({told})" if (told := machine.get("instructions")) else machine["processor"]

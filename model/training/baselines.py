@@ -60,11 +60,19 @@ class NGrams:
         return cls(tuple(tables), tokenizer, tuple(vocabulary_bytes(tokenizer)))
 
     def complete_line(self, before: bytes, max_tokens: int = 48) -> str:
-        """The rest of the line, one most frequent token after the other."""
+        """The rest of the line, one most frequent token after the other.
+
+        As for the model, the last token is taken back where the next one begins with it: a space is most often the
+        beginning of a word.
+        """
         line_start = before.rfind(b"\n", 0, max(0, before.rfind(b"\n") - 1))
         text = before[max(0, line_start) :].decode("utf-8", "replace")
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         written = b""
+        begun = self.pieces[ids[-1]] if ids else b""
+        longer = self._next(ids[:-1]) if begun and not begun.startswith((b"\n", b"\r")) else None
+        if longer is not None and self.pieces[longer].startswith(begun):
+            written, ids[-1] = self.pieces[longer][len(begun) :], longer
         for _ in range(max_tokens):
             token = self._next(ids)
             if token is None or self.pieces[token].startswith((b"\n", b"\r")):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from model.training.corpus import HELD_OUT, MAX_PACKAGE_BYTES, load_manifest
-from model.training.data import FIM_SHARE, MAX_HIDDEN, MIDDLE_WEIGHT, STALE_SHARE
+from model.training.corpus import HELD_OUT, MAX_PACKAGE_BYTES, UNSTATED, load_manifest
+from model.training.data import FIM_SHARE, MAX_HIDDEN, MIDDLE_WEIGHT
 from model.training.recipes import Recipe
 from model.training.report import whole
 from model.training.train import read_state
@@ -40,8 +40,8 @@ line's start. The model is not trained to follow instructions.
 
 ## Data
 
-{files:,} Python files, {megabytes:.1f} MB, of the standard library and of permissively licensed packages, of each
-package at most {most:.0f} MB. Left out: tests, vendored code, generated files, tables, files over 200 KB, near
+{files:,} Python files, {megabytes:.1f} MB, {sources}, of each
+at most {most:.0f} MB. Left out: tests, vendored code, generated files, tables, files over 200 KB, near
 duplicates (MinHash), and files that share a fifth of their longer lines with a held-out package. The texts are not part
 of this repository.
 
@@ -88,6 +88,9 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         files=sum(entry.files for entry in manifest),
         megabytes=sum(entry.bytes for entry in manifest) / 1e6,
         held_out=", ".join(HELD_OUT),
+        sources="of the standard library and of permissively licensed packages"
+        if all(entry.licence != UNSTATED for entry in manifest)
+        else "of the packages and folders below, of the folders no licence is known",
         packages="\n".join(
             f"| {entry.package} | {entry.version} | {entry.licence} | {entry.files} | {entry.bytes // 1000} |"
             for entry in manifest
@@ -101,7 +104,7 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         device=recipe.device,
         dtype=state.get("dtype", recipe.dtype),
         lengths=", then ".join(f"{length:,}" for _, length in recipe.lengths),
-        stale=STALE_SHARE,
+        stale=state["origin"]["stale_share"],
         hidden=MAX_HIDDEN,
         most=MAX_PACKAGE_BYTES / 1e6,
         fim=FIM_SHARE,

@@ -7,6 +7,8 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,14 @@ from model.factory import DEFAULT_MODEL
 if TYPE_CHECKING:
     from model.training.train import Progress, Trainer
 
+TOKENIZER = "tokenizer.json"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands to the parser of `keyturn model`."""
     commands = parser.add_subparsers(dest="model_command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train the default model; goes on where an earlier run stopped")
-    train.add_argument("--minutes", type=float, help="train for so long instead of for the recipe's tokens")
+    train.add_argument("--minutes", type=float, help="train so long, all sittings together, not the recipe's tokens")
     train.add_argument("--threads", type=int, help="processor threads (default: all)")
     train.add_argument("--corpus", type=Path, metavar="FOLDER", help="train on a folder's Python files instead")
     train.add_argument("--prepare", action="store_true", help="make the corpus, the tokenizer and the shards, and stop")
@@ -35,14 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=Path, nargs="?", default=DEFAULT_MODEL, help="a checkpoint folder (default: ours)"
     )
     evaluate.add_argument("--carets", type=int, default=2000, help="places to complete (default: %(default)s)")
-    evaluate.add_argument("--only-edits", action="store_true", help="only with caches from before an edit")
-    evaluate.add_argument("--output", type=Path, metavar="FILE", help="write the JSON there, too")
+    evaluate.add_argument(
+        "--only", metavar="TEXT", default="", help="only what has TEXT in its name, such as 'edit'; keep FILE's others"
+    )
+    evaluate.add_argument(
+        "--output", type=Path, metavar="FILE", help="the JSON to write (default: evaluation.json in the work folder)"
+    )
     export = commands.add_parser("export", help="write the trained model as a Hugging Face folder")
     export.add_argument("--pieces", type=Path, metavar="FOLDER", help="write it there in pieces of 16 MB at most, too")
     export.add_argument("--from-pieces", type=Path, metavar="FOLDER", help="put such pieces together instead")
     for command in (train, export):
         command.add_argument("--output", type=Path, metavar="FOLDER", help="checkpoint folder to write")
-        command.add_argument("--result", type=Path, metavar="FILE", help="what `evaluate` found, for the model card")
+    export.add_argument("--result", type=Path, metavar="FILE", help="what `evaluate` found, for the model card")
     for command in (train, evaluate, export):
         command.add_argument("--recipe", default="cpu", help="a table of recipes.toml (default: %(default)s)")
         command.add_argument("--work", type=Path, metavar="FOLDER", help="work folder (default: in the user's cache)")
@@ -62,6 +70,7 @@ def work_folder(chosen: Path | None, recipe: str = "cpu") -> Path:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from model.training.export import check_output
     from model.training.recipes import load_recipe
 
     recipe = load_recipe(args.recipe)
@@ -70,20 +79,23 @@ def _train(args: argparse.Namespace) -> int:
     if args.threads is not None and args.threads < 1:
         raise ModelError("--threads must be at least 1.")
     work = work_folder(args.work, recipe.name)
+    if args.output:
+        check_output(args.output, work)
     if args.start:
-        _take_tokenizer(args.start, work)
+        _start_with(args.start, work)
     _prepare(work, recipe.shape.vocab_size, recipe.shape.max_positions, args.corpus)
     if args.prepare:
         _say(f"Prepared. To train elsewhere, take tokenizer.json, manifest.json and *.npz.xz of {work} there.")
         return 0
     import torch
 
-    from model.training import shards, tokenizer
+    from model.training import corpus, shards, tokenizer
     from model.training.data import STALE_SHARE
     from model.training.train import Trainer
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    corpus.load_manifest(work)
     files = shards.read_shards(work)
     trainer = Trainer(
         recipe,
@@ -94,13 +106,17 @@ def _train(args: argparse.Namespace) -> int:
         stale_share=0.0 if args.no_stale else STALE_SHARE,
         device=args.device,
         start=args.start,
-        seed=1 if args.start else 0,  # other samples than those that the model has seen
     )
+    if trainer.progress.fraction >= 1:
+        _say("This run is at its end already; --minutes with more than before, or --from its model, goes on.")
     _say(f"Training in {work}: {len(files.tokens) / 1e6:.1f} million tokens of {len(files)} files.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _run_with_progress(trainer, work)
+        with _signals_stop(trainer):
+            _run_with_progress(trainer, work)
     except KeyboardInterrupt:
+        _say(f"Stopped within a step; what {work} holds is from before it. The same command goes on from there.")
+        return 1
+    if trainer.progress.fraction < 1:
         _say(f"Stopped; the checkpoint is in {work}. The same command goes on from there.")
         return 1
     if args.output:
@@ -109,24 +125,54 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _take_tokenizer(model: Path, work: Path) -> None:
-    """Have the work folder use a model's tokenizer; raises `ModelError` where it has made tokens with another."""
-    names = ("tokenizer.json", "tokenizer_config.json")
+@contextmanager
+def _signals_stop(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run behind its step, the same a second time at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.default_int_handler)
+        trainer.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start_with(model: Path, work: Path) -> None:
+    """Have the work folder use a model's tokenizer, and remember what the model learned from.
+
+    Raises `ModelError` where the folder has made tokens with another tokenizer.
+    """
+    from model.training.corpus import EARLIER_MANIFEST, MANIFEST
+
+    names = (TOKENIZER, "tokenizer_config.json")
     if not all((model / name).is_file() for name in names):
-        raise ModelError(f"{model} is not a checkpoint folder; name one with tokenizer.json.")
+        raise ModelError(f"{model} is not a checkpoint folder; name one with {TOKENIZER}.")
     mine, theirs = work / names[0], model / names[0]
     if mine.is_file() and mine.read_bytes() != theirs.read_bytes():
         raise ModelError(f"{work} was made with another tokenizer than the model's; use another work folder.")
     work.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(model / name, work / name)
+    if (model / MANIFEST).is_file():
+        shutil.copyfile(model / MANIFEST, work / EARLIER_MANIFEST)
 
 
 def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) -> None:
-    """Make what the work folder lacks: corpus, tokenizer, shards. Each step is done once."""
+    """Make what the work folder lacks: corpus, tokenizer, shards. Each step is done once.
+
+    Raises `ModelError` where it holds the texts of another folder than `folder`.
+    """
     from model.training import corpus, shards, tokenizer
 
-    if shards.has_shards(work) and (work / "tokenizer.json").is_file():
+    if folder and (work / corpus.MANIFEST).is_file():
+        known = {entry.package for entry in corpus.load_manifest(work)}
+        if folder.resolve().name not in known:
+            raise ModelError(f"{work} has the texts of another corpus than {folder}; use another work folder.")
+    if shards.has_shards(work) and (work / TOKENIZER).is_file():
         return
     held_out = corpus.held_out_files(work / "held_out", _say)
     if not (work / "corpus.jsonl").is_file():
@@ -136,7 +182,7 @@ def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) 
             sources = [*corpus.installed_sources(), *corpus.fetched_sources(work / "wheels", _say)]
         corpus.build(sources, held_out, work, say=_say)
     files = corpus.load(work)
-    if not (work / "tokenizer.json").is_file():
+    if not (work / TOKENIZER).is_file():
         _say("Training the tokenizer.")
         trained = tokenizer.train_tokenizer((file.text for file in files), vocab_size)
         tokenizer.save_tokenizer(trained, work, max_length)
@@ -151,10 +197,10 @@ def _run_with_progress(trainer: Trainer, work: Path) -> None:
     from model.training import shards
     from model.training.data import Sampler
     from model.training.tokenizer import load_tokenizer
-    from model.training.validation import make_validation
+    from model.training.validation import SEED, make_validation
 
     held_out = shards.read_held_out(work)
-    validate = None if held_out is None else make_validation(Sampler(held_out, load_tokenizer(work), seed=7))
+    validate = None if held_out is None else make_validation(Sampler(held_out, load_tokenizer(work), SEED))
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Bar(*columns, console=_console()) as bar:
         task = bar.add_task("training", total=1.0)
@@ -188,13 +234,19 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.carets < 1:
         raise ModelError("--carets must be at least 1.")
-    if not (args.model / "config.json").is_file() or not (args.model / "tokenizer.json").is_file():
-        raise ModelError(f"{args.model} is not a checkpoint folder; name one with config.json and tokenizer.json.")
+    if not (args.model / "config.json").is_file() or not (args.model / TOKENIZER).is_file():
+        raise ModelError(f"{args.model} is not a checkpoint folder; name one with config.json and {TOKENIZER}.")
     work = work_folder(args.work, args.recipe)
+    output = args.output or work / "evaluation.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
     held_out = corpus.held_out_files(work / "held_out", _say)
-    tokens = shards.read_shards(work) if shards.has_shards(work) else None
-    if tokens is None and not args.only_edits:
-        _say(f"Without shards in {work} the n-gram baseline is left out; `keyturn model train --prepare` makes them.")
+    own = shards.has_shards(work) and (work / TOKENIZER).read_bytes() == (args.model / TOKENIZER).read_bytes()
+    tokens = shards.read_shards(work) if own else None
+    if tokens is None:
+        _say(
+            f"Without shards of this model's tokenizer in {work} the n-gram baseline is left out; "
+            "`keyturn model train --prepare` makes ours."
+        )
     with Bar(console=_console()) as bar:
         task = bar.add_task("")
 
@@ -203,15 +255,11 @@ def _evaluate(args: argparse.Namespace) -> int:
             if not bar.console.is_terminal and done % 200 == 0:
                 _say(f"{what}: {done} of {total}")
 
-        found = evaluate(
-            args.model,
-            held_out,
-            args.carets,
-            corpus=tokens,
-            only_edits=args.only_edits,
-            output=args.output,
-            report=report,
-        )
+        try:
+            found = evaluate(args.model, held_out, args.carets, output, corpus=tokens, only=args.only, report=report)
+        except KeyboardInterrupt:
+            _say(f"Stopped. Every row that was measured is kept beside {output}; the same command goes on from there.")
+            return 1
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
 
@@ -221,6 +269,7 @@ def _export(args: argparse.Namespace) -> int:
     from model.training.card import model_card
     from model.training.export import export
     from model.training.recipes import load_recipe
+    from model.training.train import read_state
 
     if args.output is None:
         raise ModelError("Say where the model goes with --output FOLDER.")
@@ -228,9 +277,11 @@ def _export(args: argparse.Namespace) -> int:
         pieces.join(args.from_pieces, args.output)
         _say(f"The model is in {args.output}.")
         return 0
-    recipe = load_recipe(args.recipe)
-    work = work_folder(args.work, recipe.name)
-    export(work, args.output, model_card(recipe, work, _read_result(args.result)), _say)
+    work = work_folder(args.work, load_recipe(args.recipe).name)
+    recipe = load_recipe(read_state(work)["origin"]["recipe"])
+    result = _read_result(getattr(args, "result", None))
+    card = model_card(recipe, work, result)
+    export(work, args.output, card, _say, measured=result["weights"] if result else None)
     if getattr(args, "pieces", None):
         pieces.split(args.output, args.pieces)
     _say(f"The model is in {args.output}.")
@@ -238,11 +289,14 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _read_result(path: Path | None) -> dict[str, Any] | None:
+    from model.training.report import whole
+
     if path is None:
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        whole(found), found["weights"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(f"{path} cannot be read as a result of `keyturn model evaluate` ({error}).") from error
     return found
 

@@ -31,6 +31,13 @@ from model.engine import ModelError
 PACKAGES = Path(__file__).with_name("packages.txt")
 HELD_OUT_PACKAGES = Path(__file__).with_name("held_out.txt")
 
+MANIFEST = "manifest.json"
+EARLIER_MANIFEST = "manifest-before.json"
+"""In a work folder, of the model that the run started from."""
+
+UNSTATED = "not stated"
+"""The licence of a folder's files."""
+
 HELD_OUT = ("rich", "click", "httpx", "jinja2", "starlette", "networkx", "attrs", "tomli")
 """Packages that are only ever evaluated on."""
 
@@ -145,7 +152,7 @@ def fetch(names: Path, folder: Path, say: Callable[[str], None]) -> list[metadat
             )
             if result.returncode:
                 reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
-                raise ModelError(f"pip cannot fetch {name}: {reason} Connect to the network and run it again.")
+                raise ModelError(f"pip cannot fetch {name}: {reason} It takes pip and a network.")
     return list(metadata.distributions(path=[wheel for name in wanted for wheel in _wheel(folder, name)]))
 
 
@@ -184,10 +191,10 @@ def standard_library() -> Source:
     return Source("python", sysconfig.get_python_version(), "PSF-2.0", files)
 
 
-def folder_source(folder: Path, package: str = "folder", licence: str = "MIT") -> Source:
+def folder_source(folder: Path) -> Source:
     """Every Python file below a folder that the caller vouches for."""
     files = tuple((path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*.py")))
-    return Source(package, "0", licence, files)
+    return Source(folder.resolve().name, "", UNSTATED, files)
 
 
 def licence_of(distribution: metadata.Distribution) -> str:
@@ -241,8 +248,7 @@ def build(
     num_files = sum(entry.files for entry in manifest)
     if not num_files:
         raise ModelError("No file is left to train on; name a folder with Python files that are not held out.")
-    text = json.dumps([asdict(entry) for entry in manifest], indent=1, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    write_manifest(manifest, folder)
     temporary.replace(folder / "corpus.jsonl")
     return num_files
 
@@ -297,9 +303,26 @@ def load(folder: Path) -> list[CorpusFile]:
         return [CorpusFile(**json.loads(line)) for line in lines]
 
 
+def write_manifest(manifest: Iterable[ManifestEntry], folder: Path) -> None:
+    text = json.dumps([asdict(entry) for entry in manifest], indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
 def load_manifest(folder: Path) -> list[ManifestEntry]:
-    """What `build` wrote about the files."""
-    return [ManifestEntry(**entry) for entry in json.loads((folder / "manifest.json").read_text(encoding="utf-8"))]
+    """What the corpus holds, and before it what the model has seen that the run started from.
+
+    Raises `ModelError` when the corpus has no manifest.
+    """
+    entries: dict[str, ManifestEntry] = {}
+    for name in (EARLIER_MANIFEST, MANIFEST):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if name == MANIFEST:
+                raise ModelError(f"{folder} lacks {MANIFEST}; take it there from where the corpus was made.") from None
+            continue
+        entries |= {entry["package"]: ManifestEntry(**entry) for entry in found}
+    return list(entries.values())
 
 
 def read_text(path: Readable) -> str | None:

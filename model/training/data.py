@@ -207,8 +207,9 @@ class Sampler:
         before = self._window(before, budget - len(after))
         ids = [self._prefix, *before, self._suffix, *after, self._middle, *middle]
         suffix = 1 + len(before)
-        hidden = self._hidden_span(len(before), rng) if rng.random() < self._stale_share else (0, 0)
-        return Sample(ids, suffix, suffix + len(after) + 2, hidden)
+        # Always drawn: runs with another share of stale samples see the same samples.
+        hidden, luck = self._hidden_span(len(before), rng), rng.random()
+        return Sample(ids, suffix, suffix + len(after) + 2, hidden if luck < self._stale_share else (0, 0))
 
     def _around(
         self,

@@ -13,6 +13,7 @@ an editor, one completion of the rest of the line at each caret, greedy.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,9 @@ from typing import Any
 
 from ast_tools.text import Text
 from model.completer import Completer
-from model.engine import ReuseMode
+from model.engine import ModelError, ReuseMode
 from model.factory import EngineSettings, load_embedded
-from model.machine import machine, weights
+from model.machine import is_same, machine, weights
 from model.snapshot import Snapshot
 from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
@@ -34,7 +35,6 @@ from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
 from model.unfinished import begun, finish, keep
 
-NUM_CARETS = 2000
 BUDGETS = (512, 2048, 4096)
 """Tokens of prompt and completion together."""
 
@@ -191,17 +191,19 @@ class Evaluation:
 def evaluate(
     model: Path,
     held_out: Sequence[CorpusFile],
-    num_carets: int = NUM_CARETS,
+    num_carets: int,
+    output: Path,
     *,
     corpus: TokenFiles | None = None,
-    only_edits: bool = False,
-    output: Path | None = None,
+    only: str = "",
     report: Report = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """All figures; the n-gram baseline only with a `corpus`, tokenised by the model's own tokenizer.
+    """All figures, or those with `only` in their name; the n-gram baseline only with a `corpus`, tokenised by the
+    model's own tokenizer.
 
-    With `only_edits` those after an edit alone, a third of the time. They are written to the file `output`, too; a call
-    that was stopped in it is gone on with by the next on the same weights, carets, machine and commit.
+    They are written to the file `output`, too; a call that was stopped in it is gone on with by the next on the same
+    weights, carets, machine and commit. Figures that stand there and are not measured now stay, with their commit.
+    Raises `ModelError` when these are of other weights, carets or another machine.
     """
     carets = draw_carets(held_out, num_carets)
     evaluation = Evaluation(model, carets, report)
@@ -215,29 +217,45 @@ def evaluate(
         "by_kind": {},
         "machine": machine(),
     }
-    if output:
-        found = begun(output, found)
-    conditions: dict[str, Callable[[], Score]] = {}
-    if not only_edits:
-        conditions |= {f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS}
-        conditions["no suffix"] = evaluation.without_suffix
     modes: tuple[ReuseMode, ...] = ("exact", "pie")
-    conditions |= {f"after an edit, {reuse}": partial(evaluation.after_edit, reuse) for reuse in modes}
-    if not only_edits:
-        conditions["copy of the most similar line"] = partial(_baseline, carets, copy_line)
-        if corpus is not None:
-            conditions["6-gram model of the corpus"] = partial(_ngrams, model, carets, corpus, report)
-    for name, measure in conditions.items():
+    conditions: dict[str, Callable[[], Score]] = {
+        **{f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS},
+        "no suffix": evaluation.without_suffix,
+        **{f"after an edit, {reuse}": partial(evaluation.after_edit, reuse) for reuse in modes},
+        "copy of the most similar line": partial(_baseline, carets, copy_line),
+    }
+    if corpus is not None:
+        conditions["6-gram model of the corpus"] = partial(_ngrams, model, carets, corpus, report)
+    chosen = [name for name in conditions if only in name]
+    if not chosen:
+        raise ModelError(f"Nothing that is measured has '{only}' in its name: {', '.join(conditions)}.")
+    earlier = _others(output, found, chosen) if only else {}
+    found = begun(output, found)
+    for name in chosen:
         if name in found["results"]:
             continue
-        score = measure()
+        score = conditions[name]()
         found["results"][name] = score.summary()
         found["by_kind"] |= {kind: score.by_kind[kind].summary() for kind in KINDS if kind in score.by_kind}
-        if output:
-            keep(output, found)
-    if output:
-        finish(output, found)
+        keep(output, found)
+    results = earlier.get("results", {}) | found["results"]
+    found["results"] = {name: results[name] for name in [*conditions, *results] if name in results}
+    found["by_kind"] = earlier.get("by_kind", {}) | found["by_kind"]
+    finish(output, found)
     return found
+
+
+def _others(recorded: Path, found: dict[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
+    """The recorded results that are not to be measured now, each with its commit."""
+    if not recorded.is_file():
+        return {}
+    old: dict[str, Any] = json.loads(recorded.read_text(encoding="utf-8"))
+    commit = old["machine"]["commit"]
+    same = all(old[name] == found[name] for name in ("weights", "carets", "seed"))
+    if not same or not is_same(old["machine"], found["machine"]):
+        raise ModelError(f"{recorded} is of other weights, carets or another machine; write to another file.")
+    kept = {name: {"commit": commit, **row} for name, row in old["results"].items() if name not in chosen}
+    return {"results": kept, "by_kind": old["by_kind"]}
 
 
 def _ngrams(model: Path, carets: Sequence[Caret], corpus: TokenFiles, report: Report) -> Score:

@@ -12,32 +12,54 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from model.engine import ModelError
+from model.machine import weights
 from model.training.copying import fit
+from model.training.corpus import load_manifest, write_manifest
 from model.training.network import Shape
 from model.training.shards import has_shards, read_shards
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, special_id
 from model.training.train import TRAINED, WEIGHTS, read_state
 
 
-def export(work: Path, output: Path, card: str, say: Callable[[str], None] = lambda message: None) -> None:
-    """Write the folder; it appears complete or not at all, and replaces an older one.
+def check_output(output: Path, work: Path) -> None:
+    """Raise `ModelError` unless a model may be written there: a new or empty folder, or an older model's."""
+    if work.resolve().is_relative_to(output.resolve()):
+        raise ModelError(f"The work folder {work} lies in {output}; write the model elsewhere.")
+    if output.exists() and not (output / TRAINED).is_file() and not (output.is_dir() and not any(output.iterdir())):
+        raise ModelError(f"{output} is there and is no trained model; name a new folder.")
 
-    Where the work folder has its shards, what the model copies from a file is fitted.
+
+def export(
+    work: Path,
+    output: Path,
+    card: str,
+    say: Callable[[str], None] = lambda message: None,
+    *,
+    measured: str | None = None,
+) -> None:
+    """Write the folder; it appears complete or not at all, and replaces an older model.
+
+    Where the work folder has its shards, what the model copies from a file is fitted. `measured` is the digest of the
+    weights that the card's figures are of: `ModelError` if these are others, or if something else stands at `output`.
     """
     state = read_state(work)
+    check_output(output, work)
+    output = output.resolve()
     shape = Shape(**state["shape"])
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         write_checkpoint(state["parameters"], shape, work, temporary)
+        if measured not in (None, weights(temporary)):
+            raise ModelError("The result is of other weights than these; evaluate them first.")
         if has_shards(work):
             fit(temporary, read_shards(work), say)
         progress = state["progress"]
         trained = {"tokens": progress["tokens"] + progress.get("earlier", 0), "loss": round(progress["loss"], 4)}
         _write_json(temporary / TRAINED, trained)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        if (work / "manifest.json").is_file():
-            shutil.copyfile(work / "manifest.json", temporary / "manifest.json")
+        write_manifest(load_manifest(work), temporary)
         temporary.chmod(0o755)
         _replace(temporary, output)
     except BaseException:

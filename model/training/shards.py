@@ -99,7 +99,7 @@ def write_shards(
         if path.stat().st_size > MAX_SHARD:
             raise ModelError(f"{path} is larger than {MAX_SHARD} bytes; lower SHARD_TEXT.")
         temporary.append(path)
-    for path in temporary:
+    for path in reversed(temporary):  # the first one tells that all are there
         path.rename(path.with_suffix(""))
 
 

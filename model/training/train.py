@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.embedded.checkpoint import best_dtype
 from model.engine import ModelError
+from model.machine import weights as digest_of
 from model.training import network
 from model.training.data import STALE_SHARE, Batch, Sampler
 from model.training.recipes import Recipe
@@ -60,7 +61,11 @@ ReportValidation = Callable[[Progress, dict[str, Any]], None]
 
 
 class Trainer:
-    """One run in one work folder; `run` goes on where the folder's checkpoint stopped."""
+    """One run in one work folder; `run` goes on where the folder's checkpoint stopped.
+
+    A run is told by its recipe, its share of stale samples and the model it started from: `ModelError` when the
+    folder's is another one.
+    """
 
     def __init__(
         self,
@@ -70,7 +75,6 @@ class Trainer:
         folder: Path,
         *,
         minutes: float | None = None,
-        seed: int = 0,
         stale_share: float = STALE_SHARE,
         device: str | None = None,
         start: Path | None = None,
@@ -79,12 +83,17 @@ class Trainer:
             raise ModelError("The work folder's tokenizer has more entries than the recipe; use another work folder.")
         self.recipe, self.folder, self.minutes = recipe, folder, minutes
         self.progress = Progress()
+        self._origin = {
+            "recipe": recipe.name,
+            "stale_share": stale_share,
+            "from": "" if start is None else digest_of(start),
+        }
+        self._is_whole, self._is_stopping = True, False
         self._device = _usable(device or recipe.device)
         self.parameters = {
             name: tensor.detach().to(self._device).requires_grad_()
-            for name, tensor in network.new_parameters(recipe.shape, seed).items()
+            for name, tensor in network.new_parameters(recipe.shape, 0).items()
         }
-        self._sampler = Sampler(files, tokenizer, seed, stale_share=stale_share)
         self._optimizers = _optimizers(recipe, self.parameters)
         self._dtype = _dtype(recipe.dtype, self._device)
         self._network = network.Network(recipe.shape, self._dtype, compiled=_compiles(recipe))
@@ -92,6 +101,8 @@ class Trainer:
             self._load()
         elif start is not None:
             self._start_from(start)
+        # Other samples than those that the weights have seen.
+        self._sampler = Sampler(files, tokenizer, self.progress.earlier, stale_share=stale_share)
 
     def run(
         self,
@@ -100,7 +111,10 @@ class Trainer:
         report_validation: ReportValidation = lambda progress, result: None,
         max_steps: int | None = None,
     ) -> None:
-        """Train to the end of the budget or for `max_steps`; the checkpoint is saved however this ends."""
+        """Train to the end of the budget, for `max_steps` or until `stop`.
+
+        The checkpoint is saved however this ends, except in the middle of the weights' change: then the last one stays.
+        """
         now = self.progress
         last_saved, first_step = now.seconds, now.step
         started = time.monotonic()
@@ -115,13 +129,18 @@ class Trainer:
                     self.save()
                     if validate is not None:
                         report_validation(now, validate(self._network, self.parameters))
-                if max_steps is not None and now.step - first_step >= max_steps:
+                if self._is_stopping or (max_steps is not None and now.step - first_step >= max_steps):
                     break
                 started = time.monotonic()
         finally:
-            self.save()
-        if validate is not None:
+            if self._is_whole:
+                self.save()
+        if validate is not None and not self._is_stopping:
             report_validation(now, validate(self._network, self.parameters))
+
+    def stop(self) -> None:
+        """End `run` behind the step that it is in; a signal's handler may call this."""
+        self._is_stopping = True
 
     def _fraction(self) -> float:
         now = self.progress
@@ -152,14 +171,16 @@ class Trainer:
             loss += self._forward_backward(part, share)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         factor = recipe.rate(now.fraction, now.step)
-        for optimizer in self._optimizers:
+        self._is_whole = False
+        for optimizer, rate in zip(self._optimizers, (recipe.learning_rate, recipe.embedding_rate), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
+                group["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         now.step += 1
         now.tokens += batch.ids.size
         now.loss = loss if now.step == 1 else 0.98 * now.loss + 0.02 * loss
+        self._is_whole = True
 
     def _forward_backward(self, batch: Batch, share: float) -> float:
         """Add the gradient of a part of the batch, which is `share` of it; returns its part of the loss."""
@@ -172,7 +193,7 @@ class Trainer:
         """Write the checkpoint; a crash meanwhile leaves the old one."""
         state = {
             "progress": asdict(self.progress),
-            "minutes": self.minutes,
+            "origin": self._origin,
             "shape": self.recipe.shape.to_dict(),
             "dtype": str(self._dtype).removeprefix("torch."),
             "parameters": {name: tensor.detach() for name, tensor in self.parameters.items()},
@@ -208,8 +229,11 @@ class Trainer:
         state = read_state(self.folder)
         if state["shape"] != self.recipe.shape.to_dict():
             raise ModelError(f"{self.folder} holds a run of another shape; use another work folder or delete it.")
+        if others := [f"{key} {value!r}" for key, value in state["origin"].items() if value != self._origin[key]]:
+            raise ModelError(
+                f"{self.folder} holds a run with {', '.join(others)}; repeat its options or use another work folder."
+            )
         self.progress = Progress(**state["progress"])
-        self.minutes = self.minutes or state["minutes"]
         self.progress.fraction = self._fraction()  # the budget may be another one now
         self._take(state["parameters"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
@@ -263,13 +287,12 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def _optimizers(recipe: Recipe, parameters: network.Parameters) -> list[torch.optim.Optimizer]:
+    """Of the matrices and of the rest; their rates are set anew in each step."""
     matrices = [tensor for name, tensor in parameters.items() if tensor.ndim == 2 and "embed" not in name]
     others = [tensor for name, tensor in parameters.items() if tensor.ndim != 2 or "embed" in name]
-    muon = {"params": matrices, "peak": recipe.learning_rate}
-    adam = {"params": others, "peak": recipe.embedding_rate}
     return [
-        torch.optim.Muon([muon], weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([adam], betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 

@@ -152,13 +152,18 @@ def test_the_copy_is_the_latest_of_the_longest() -> None:
 def test_n_grams_write_what_the_corpus_writes(tmp_path: Path) -> None:
     from model.training.tokenizer import save_tokenizer, train_tokenizer
 
-    corpus = [CorpusFile("a", "a.py", "def f(self):\n    return self.value\n" * 5 + "def g(x):\n    return x\n")]
+    text = (
+        "def f(self):\n    return self.value\n" * 5 + "def g(x):\n    return x\n" + "import os\nfrom a import b\n" * 4
+    )
+    corpus = [CorpusFile("a", "a.py", text)]
     save_tokenizer(train_tokenizer((file.text for file in corpus), 300), tmp_path, 100)
     tokenizer = load_tokenizer(tmp_path)
     grams = NGrams.count(shards.tokenise(corpus, tokenizer), tokenizer)
     assert grams.complete_line(b"def f(self):\n    return") == " self.value"
     assert grams.complete_line(b"def g(x):\n    return") == " x"
     assert grams.complete_line(b"def f(self):") == ""
+    assert grams.complete_line(b"import ") == "os"  # one token, " os"
+    assert grams.complete_line(b"def f(self):\n    return ") == "self.value"
 
 
 @pytest.mark.parametrize(
@@ -207,13 +212,13 @@ def test_a_stopped_evaluation_goes_on(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(tmp_path, FILES, 6, output=output, report=stop)
-    found = evaluate(tmp_path, FILES, 6, output=output, report=lambda what, done, total: asked.append((what, done)))
+        evaluate(tmp_path, FILES, 6, output, report=stop)
+    found = evaluate(tmp_path, FILES, 6, output, report=lambda what, done, total: asked.append((what, done)))
     assert asked[0] == ("4096 tokens of context", 0)
-    assert found == evaluate(tmp_path, FILES, 6) == json.loads(output.read_text())
+    assert found == evaluate(tmp_path, FILES, 6, tmp_path / "again.json") == json.loads(output.read_text())
     assert not part_of(output).exists()
     keep(output, found | {"carets": 5, "results": {"context 512": {}}})
-    assert evaluate(tmp_path, FILES, 6, output=output) == found
+    assert evaluate(tmp_path, FILES, 6, output) == found
 
 
 def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
@@ -221,7 +226,8 @@ def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "llama")
     (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
     asked: list[str] = []
-    found = evaluate(tmp_path, FILES, 6, report=lambda what, done, total: asked.append(what))
+    output = tmp_path / "result.json"
+    found = evaluate(tmp_path, FILES, 6, output, report=lambda what, done, total: asked.append(what))
     assert found["carets"] == 6
     assert found["packages"] == ["click", "rich"]
     names = [*(f"context {budget}" for budget in BUDGETS), "no suffix", "after an edit, exact", "after an edit, pie"]
@@ -232,7 +238,29 @@ def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
     assert "stale_tokens" not in found["results"]["after an edit, exact"]
     assert sum(kind["carets"] for kind in found["by_kind"].values()) == 6
     assert len(asked) == 36
-    some = evaluate(tmp_path, FILES, 6, only_edits=True)
+    some = evaluate(tmp_path, FILES, 6, tmp_path / "edits.json", only="edit")
     assert some["results"] == {name: found["results"][name] for name in names[-2:]}
     assert whole(some).count("\n|---|") == 1
     assert whole(found).count("\n|---|") == 2
+
+
+def test_some_figures_are_measured_again(tmp_path: Path) -> None:
+    """The others stay and tell their commit; not those of other carets, and a name that nothing has is refused."""
+    save_checkpoint(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
+    output = tmp_path / "result.json"
+    before = evaluate(tmp_path, FILES, 6, output)
+    recorded = json.loads(output.read_text())
+    recorded["machine"]["commit"] = "before"
+    recorded["results"]["after an edit, pie"]["exact_match"] = -1
+    output.write_text(json.dumps(recorded))
+    found = evaluate(tmp_path, FILES, 6, output, only="edit")
+    assert [*found["results"]] == [*before["results"]]
+    for name, row in found["results"].items():
+        assert row == before["results"][name] | ({} if "edit" in name else {"commit": "before"})
+    assert found["by_kind"] == before["by_kind"]
+    assert "; at before: context 512, context 2048" in whole(found)
+    with pytest.raises(ModelError, match="other weights, carets"):
+        evaluate(tmp_path, FILES, 5, output, only="edit")
+    with pytest.raises(ModelError, match="'moon' in its name"):
+        evaluate(tmp_path, FILES, 6, output, only="moon")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import zipfile
@@ -20,15 +22,16 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.engine import ModelError
+from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, pieces, shards
 from model.training.card import model_card
 from model.training.copying import MAX_MATCH
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
-from model.training.export import export
+from model.training.export import check_output, export
 from model.training.recipes import Recipe, load_recipe
 from model.training.tokenizer import END, MIDDLE, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, train_tokenizer
-from model.training.train import STATE, WEIGHTS, Trainer
+from model.training.train import STATE, TRAINED, WEIGHTS, Trainer
 from model.training.validation import make_validation
 
 PIECE = '''\
@@ -398,6 +401,7 @@ def test_suffixes_do_not_see_the_hidden_span_and_samples_do_not_see_each_other(w
     assert num_blind > 100
     fresh = Sampler(shards.read_shards(work), tokenizer, stale_share=0.0).batch(5, 8, 512)
     assert not fresh.hidden_until.any()
+    assert np.array_equal(fresh.ids, batch.ids)  # all else is the same
 
 
 # Training and export
@@ -424,7 +428,8 @@ def test_a_run_goes_on_from_a_finished_model(work: Path, tmp_path: Path) -> None
         (tmp_path / "first" / name).write_bytes((work / name).read_bytes())
     export(tmp_path / "first", tmp_path / "model", "card")
     recipe, files, tokenizer = TOY, shards.read_shards(work), load_tokenizer(work)
-    second = Trainer(recipe, files, tokenizer, tmp_path / "second", seed=1, start=tmp_path / "model")
+    second = Trainer(recipe, files, tokenizer, tmp_path / "second", start=tmp_path / "model")
+    assert (second._sampler.batch(0, 2, 128).ids != first._sampler.batch(0, 2, 128).ids).any()
     for name, tensor in first.parameters.items():
         torch.testing.assert_close(second.parameters[name], tensor, rtol=0.01, atol=1e-4)
     assert second.progress.earlier == first.progress.tokens
@@ -461,6 +466,48 @@ def test_an_interrupted_run_keeps_its_steps(work: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         trainer(work, tmp_path).run(interrupt)
     assert trainer(work, tmp_path).progress.step == 2
+
+
+def test_an_interrupt_within_the_change_of_the_weights_keeps_the_last_checkpoint(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a step is no state to go on from."""
+    trainer(work, tmp_path).run(max_steps=2)
+    broken = trainer(work, tmp_path)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broken._optimizers[1], "step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    kept = trainer(work, tmp_path)
+    assert kept.progress.step == 2
+    assert any(not torch.equal(tensor, broken.parameters[name]) for name, tensor in kept.parameters.items())
+
+
+def test_minutes_are_of_one_call(work: Path, tmp_path: Path) -> None:
+    """A run cut short by them goes on to the recipe's tokens without them."""
+    files, tokenizer = shards.read_shards(work), load_tokenizer(work)
+    short = Trainer(TOY, files, tokenizer, tmp_path, minutes=1e-9)
+    short.run()
+    assert (short.progress.step, short.progress.fraction >= 1) == (1, True)
+    whole = trainer(work, tmp_path)
+    whole.run()
+    assert whole.progress.step == 6
+
+
+def test_a_work_folder_knows_its_run(work: Path, tmp_path: Path) -> None:
+    """Another recipe, other samples or another start are not taken for it."""
+    files, tokenizer = shards.read_shards(work), load_tokenizer(work)
+    trainer(work, tmp_path / "run").run(max_steps=1)
+    save_file({"x": torch.zeros(1)}, tmp_path / WEIGHTS)
+    with pytest.raises(ModelError, match="recipe 'toy'"):
+        trainer(work, tmp_path / "run", name="moon")
+    with pytest.raises(ModelError, match="from ''"):
+        Trainer(TOY, files, tokenizer, tmp_path / "run", start=tmp_path)
+    with pytest.raises(ModelError, match=r"stale_share 0\.5"):
+        Trainer(TOY, files, tokenizer, tmp_path / "run", stale_share=0.0)
 
 
 def test_training_learns(work: Path, tmp_path: Path) -> None:
@@ -572,7 +619,7 @@ def test_a_failed_export_leaves_the_old_model(work: Path, tmp_path: Path, monkey
     trainer(work, tmp_path / "work").run(max_steps=1)
     (tmp_path / "work" / "tokenizer.json").write_bytes((work / "tokenizer.json").read_bytes())
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "old").touch()
+    (tmp_path / "model" / TRAINED).touch()
 
     def fail(*args: Any) -> None:
         raise OSError("no room")
@@ -581,7 +628,30 @@ def test_a_failed_export_leaves_the_old_model(work: Path, tmp_path: Path, monkey
     with pytest.raises(OSError, match="no room"):
         export(tmp_path / "work", tmp_path / "model", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
-    assert (tmp_path / "model" / "old").exists()
+    assert (tmp_path / "model" / TRAINED).exists()
+
+
+def test_a_model_takes_the_place_of_a_model_only(work: Path, tmp_path: Path) -> None:
+    """Not that of the work folder, of a folder around it, or of anything else; that is said before any work."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").touch()
+    (tmp_path / "file").touch()
+    for output in (work, work.parent, tmp_path / "notes", tmp_path / "file"):
+        with pytest.raises(ModelError, match=r"lies in|is no trained model"):
+            cli.run(parse("train", "--work", str(work), "--output", str(output)))
+    (tmp_path / "empty").mkdir()
+    for output in (tmp_path / "new", tmp_path / "empty", work / "model"):
+        check_output(output, work)
+
+
+def test_a_card_tells_figures_of_its_own_weights(work: Path, tmp_path: Path) -> None:
+    trainer(work, tmp_path / "work").run(max_steps=1)
+    for name in ("tokenizer.json", "manifest.json"):
+        (tmp_path / "work" / name).write_bytes((work / name).read_bytes())
+    export(tmp_path / "work", tmp_path / "model", "card")
+    export(tmp_path / "work", tmp_path / "model", "card", measured=digest_of(tmp_path / "model"))
+    with pytest.raises(ModelError, match="of other weights"):
+        export(tmp_path / "work", tmp_path / "model", "card", measured="0123456789abcdef")
 
 
 # The command line
@@ -639,6 +709,9 @@ def test_the_commands_prepare_train_export_and_join(
     assert json.loads((there / "validation.jsonl").read_text().splitlines()[-1])["step"] == 6
     result = tmp_path / "result.json"
     result.write_text(json.dumps(RESULT))
+    with pytest.raises(ModelError, match="cannot be read as a result"):
+        cli.run(parse("export", "--work", str(there), *output, "--result", str(result)))
+    result.write_text(json.dumps(RESULT | {"weights": digest_of(tmp_path / "model")}))
     away = ["--pieces", str(tmp_path / "pieces"), "--result", str(result)]
     assert cli.run(parse("export", "--work", str(there), *output, *away)) == 0
     home = str(tmp_path / "home")
@@ -646,10 +719,40 @@ def test_the_commands_prepare_train_export_and_join(
 
     assert len(json.loads((tmp_path / "home" / "keyturn.json").read_text())["copying"]) == MAX_MATCH
     card = (tmp_path / "home" / "README.md").read_text(encoding="utf-8")
-    assert "| folder | 0 | MIT | 6 |" in card
+    assert "| sources |  | not stated | 6 |" in card
+    assert "of the folders no licence is known" in card
+    with pytest.raises(ModelError, match="another corpus"):
+        cli.run(parse("train", "--work", str(there), "--corpus", str(there)))
+    (there / "manifest.json").unlink()
+    with pytest.raises(ModelError, match=r"lacks manifest\.json"):
+        cli.run(parse("train", "--work", str(there)))
     assert "| context 2048 | 12.50 | 1.23 |" in card
     assert json.loads((tmp_path / "home" / "config.json").read_text())["model_type"] == "llama"
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_behind_its_step(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The next call goes on from there; the signals mean what they meant."""
+    monkeypatch.setattr("model.training.recipes.load_recipe", lambda name: TOY)
+    for path in work.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    step = Trainer._step
+
+    def kill_in_third(self: Trainer, batch: Any) -> None:
+        if self.progress.step == 2:
+            os.kill(os.getpid(), number)
+        step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", kill_in_third)
+    before = signal.getsignal(number)
+    assert cli.run(parse("train", "--work", str(tmp_path))) == 1
+    assert signal.getsignal(number) == before
+    assert trainer(work, tmp_path).progress.step == 3
+    assert cli.run(parse("train", "--work", str(tmp_path))) == 0
+    assert trainer(work, tmp_path).progress.step == 6
 
 
 @pytest.mark.parametrize("name", ["cpu", "further", "gpu", "ablation"])
@@ -661,7 +764,8 @@ def test_the_shipped_recipes_are_complete(name: str) -> None:
         recipe.shape.max_positions,
         recipe.shape.max_positions,
     ]
-    assert all(recipe.tokens_per_step % recipe.tokens_per_pass == 0 for _ in recipe.lengths)
+    assert recipe.tokens_per_step % recipe.tokens_per_pass == 0
+    assert all(recipe.tokens_per_step % length == 0 for _, length in recipe.lengths)
     assert recipe.rate(0.0, 0) < recipe.rate(0.2, 1000) == 1.0
     assert recipe.rate(1.0, 1000) == pytest.approx(0.02)
     assert 16_000 <= recipe.shape.vocab_size <= 24_000
