@@ -6,7 +6,7 @@ A real file of so many tokens, the caret at its end. The file is edited at 2 %, 
 character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps
 elsewhere; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
 asked for the one behind it, several edits in a row. Tokenising is in the figures of keyturn's engines and not in the
-others'.
+others'. Of keyturn's embedded engine `edit` is told, too: tokens and keys laid out anew, before anything is encoded.
 
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
 Peers that compute everything anew are measured once a size, prefix caches with one kind of edit, since it does not
@@ -163,8 +163,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
-        empty = {"model": model.name, "line_tokens": LINE_TOKENS, "peers": args.peers, "rows": [], "machine": machine()}
         sizes = [int(size) for size in args.sizes.split(",")]
+        empty = {
+            "model": model.name,
+            "line_tokens": LINE_TOKENS,
+            "rows": [],
+            "machine": machine(),
+            "asked": {"model": str(args.model), "peers": args.peers, "repeats": args.repeats, "sizes": sizes},
+        }
         others = rows_of_others(args.output, empty, sizes) if args.keep_others else []
         found = begun(args.output, empty)
         for size in sizes:
@@ -172,7 +178,7 @@ def main() -> None:
             for row in measure(model, size, args.peers, args.repeats, Path(folder), known):
                 found["rows"].append(row)
                 keep(args.output, found)
-    del found["peers"]  # the rows tell
+    del found["asked"]  # the rows tell
     found["rows"] = sorted(found["rows"] + others, key=lambda row: int(row["tokens"]))
     finish(args.output, found)
 
@@ -184,7 +190,7 @@ def rows_of_others(recorded: Path, found: dict[str, Any], sizes: list[int]) -> l
     same = all(old[name] == found[name] for name in ("model", "line_tokens"))
     if not same or not is_same(old["machine"], found["machine"]):
         raise SystemExit(f"{recorded} is of another model or machine: its rows cannot stand beside new ones.")
-    peers = tuple(found["peers"].split(","))
+    peers = tuple(found["asked"]["peers"].split(","))
     return [
         {"commit": commit, **row}
         for row in old["rows"]
@@ -226,18 +232,22 @@ def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, 
     text = Text(source(completer, size))
     document = Document(completer, text, len(text.data))
     peer.answer(document.prompt()[0], 1)
-    firsts, lines, started = [], [], time.monotonic()
+    firsts, lines, laid_out, started = [], [], [], time.monotonic()
     while len(firsts) < min(2, repeats) or (len(firsts) < repeats and time.monotonic() - started < SECONDS):
         EDITS[edit](document, share)
         prompt, tokenising = document.prompt()
-        own = tokenising if isinstance(peer, Keyturn) else 0.0
         first, line = peer.answer(prompt, LINE_TOKENS)
+        own = 0.0
+        if isinstance(peer, Keyturn):
+            own = tokenising
+            laid_out.append(own + peer.turning_ms)
         firsts.append(own + first)
         lines.append(own + line)
     return {
         "repeats": len(firsts),
         "first_token_ms": spread(firsts),
         "line_ms": spread(lines),
+        **({"edit_ms": spread(laid_out)} if laid_out and peer.name.startswith("keyturn") else {}),
         "prompt_tokens": len(prompt),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,12 +16,12 @@ PLACES = ("after a jump", "typing on")
 
 
 def spread(milliseconds: Sequence[float]) -> dict[str, Any]:
-    """Least, median, ninth decile and most."""
+    """Least, median, ninth decile (of so many at least nine tenths are no longer) and most."""
     ordered = sorted(milliseconds)
     return {
         "min": round(ordered[0], 1),
         "median": round(statistics.median(ordered), 1),
-        "p90": round(ordered[int(len(ordered) * 0.9)], 1),
+        "p90": round(ordered[math.ceil(len(ordered) * 0.9) - 1], 1),
         "max": round(ordered[-1], 1),
     }
 
@@ -46,9 +47,7 @@ def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:
     ordered = sorted(milliseconds)
     return {
         "count": len(ordered),
-        **{
-            f"p{share}": round(ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 1) for share in (50, 95, 99)
-        },
+        **{f"p{share}": round(ordered[math.ceil(len(ordered) * share / 100) - 1], 1) for share in (50, 95, 99)},
     }
 
 

@@ -51,7 +51,8 @@ async def start_up() -> dict[str, float]:
     initialized = time.perf_counter()
     client.initialized(types.InitializedParams())
     open_document(client, "file:///a.py", "import os\n\n\ndef main():\n    ")
-    await ask(client, "file:///a.py", 4)
+    if not await ask(client, "file:///a.py", 4):
+        raise SystemExit("The server suggested nothing.")
     suggested = time.perf_counter()
     await client.end_session()
     return {"initialize_ms": (initialized - started) * 1000, "first_suggestion_ms": (suggested - started) * 1000}
@@ -86,14 +87,15 @@ def open_document(client: EditorClient, uri: str, text: str) -> None:
     client.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
 
-async def ask(client: EditorClient, uri: str, line: int) -> None:
-    await client.text_document_inline_completion_async(
+async def ask(client: EditorClient, uri: str, line: int) -> list[Any]:
+    found = await client.text_document_inline_completion_async(
         types.InlineCompletionParams(
             text_document=types.TextDocumentIdentifier(uri),
             position=types.Position(line, 4),
             context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
         )
     )
+    return list(getattr(found, "items", found) or [])
 
 
 async def measure(runs: int, contexts: list[int]) -> dict[str, Any]:

@@ -50,10 +50,13 @@ class Keyturn:
 
     def __init__(self, engine: Engine, reuse: ReuseMode, name: str) -> None:
         self.name = name
+        self.turning_ms = 0.0
+        """Of the latest answer: to lay the cache out for the prompt."""
         self._engine, self._reuse = engine, reuse
 
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         found = self._engine.complete(CompletionRequest(self.name, prompt, num_tokens, reuse=self._reuse))
+        self.turning_ms = found.timings_ms.turn
         return found.timings_ms.first_token, found.timings_ms.total
 
 
@@ -117,6 +120,28 @@ def open_llama(file: Path, *, context: int, threads: int) -> Any:
         )
 
 
+Run = tuple[int, int, int]
+"""Cached tokens from a place until another, and the place that they are shifted to."""
+
+
+def taken_up(held: IntArray, wanted: IntArray, least: int) -> tuple[int, list[Run]]:
+    """What llama.cpp's server takes from its cache for a prompt: how many tokens in front, once runs were shifted.
+
+    Behind the common prefix the cached tokens are gone through, never the prompt's: where at least `least` of them are
+    what the prompt has next, they are taken, else the next one is looked at. With 0 there is the prefix alone.
+    """
+    place = kept = common_prefix(held, wanted)
+    runs: list[Run] = []
+    while least and place < len(held) and kept < len(wanted):
+        length = common_prefix(held[place:], wanted[kept:]) if held[place] == wanted[kept] else 0
+        if length < least:
+            place += 1
+            continue
+        runs.append((place, place + length, kept))
+        place, kept = place + length, kept + length
+    return kept, runs
+
+
 class LlamaCpp:
     """llama.cpp through its Python binding. With `cache_reuse` it follows its server's rule: behind the common prefix,
     runs of at least so many cached tokens that the prompt has next are shifted to where they stand now.
@@ -145,18 +170,10 @@ class LlamaCpp:
 
     def _kept(self, ids: list[int]) -> int:
         """Tokens in front that need not be computed, once what can be shifted has been."""
-        held, wanted = np.array(self._held), np.array(ids)
-        place = kept = common_prefix(held, wanted)
-        while self._cache_reuse and place < len(held) and kept < len(wanted):
-            if (
-                self._held[place] != ids[kept]
-                or (length := common_prefix(held[place:], wanted[kept:])) < self._cache_reuse
-            ):
-                place += 1
-                continue
-            self._lib.llama_memory_seq_rm(self._memory, 0, kept, place)
-            self._lib.llama_memory_seq_add(self._memory, 0, place, place + length, kept - place)
-            place, kept = place + length, kept + length
+        kept, runs = taken_up(np.array(self._held), np.array(ids), self._cache_reuse)
+        for start, end, target in runs:
+            self._lib.llama_memory_seq_rm(self._memory, 0, target, start)
+            self._lib.llama_memory_seq_add(self._memory, 0, start, end, target - start)
         return kept
 
     def _best(self) -> int:

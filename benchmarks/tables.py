@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,13 @@ def measured_at(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
 
 
 def edits_by_size(found: dict[str, Any]) -> str:
-    """A line put in at 2 %: one row a peer, one column a size."""
-    rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
-    rows += [row | {"peer": f"{row['peer']}, typing at the end"} for row in found["rows"] if row["edit"] == "append"]
-    return _by_size(rows, lambda row: row["first_token_ms"]["median"]) + f"\n\n{measured_at(found, rows)}"
+    """A line put in at 2 %, and typing at the end, to the first token: one row a peer, one column a size."""
+    return _by_size(found, "ms to the first token", "first_token_ms")
+
+
+def lines_by_size(found: dict[str, Any]) -> str:
+    """The same to the end of a suggested line."""
+    return _by_size(found, f"ms to {found['line_tokens']} tokens", "line_ms")
 
 
 def edits_by_kind(found: dict[str, Any]) -> str:
@@ -88,23 +91,24 @@ def speed(found: dict[str, Any]) -> str:
 
 
 def typing(found: dict[str, Any]) -> str:
-    shares = {
+    rows = {
         "all": found["latency_ms"],
+        **({"all, and those withdrawn": found["latency_at_least_ms"]} if "latency_at_least_ms" in found else {}),
         **found["latency_ms_by_kind"],
         **{f"{name} (alone)": times for name, times in found.get("peers, 8 tokens each, ms", {}).items()},
     }
     lines = [
         [name, str(times["count"]), *(_number(times[share]) for share in ("p50", "p95", "p99"))]
-        for name, times in shares.items()
+        for name, times in rows.items()
     ]
-    kept, turned, encoded = (
-        f"{100 * found['tokens'][name] / found['tokens']['prompt']:.1f} %" for name in ("kept", "turned", "encoded")
-    )
-    told = (
-        f"Of the {found['tokens']['prompt']:,} tokens of all prompts {kept} were kept where they were, {turned} "
-        f"turned, {encoded} encoded. The server took {found['processor_seconds']} seconds of processor time. "
-        f"{measured_on(found)}"
-    )
+    told = f"The server took {found['processor_seconds']} seconds of processor time. {measured_on(found)}"
+    if "answered_by_the_model" in found:
+        tokens = found["tokens"]
+        shares = [f"{100 * tokens[name] / tokens['prompt']:.1f} % {name}" for name in ("kept", "turned", "encoded")]
+        told = (
+            f"{found['withdrawn']} questions were withdrawn, {found['answered_by_the_model']} of the others answered "
+            f"by the model. Of the {tokens['prompt']:,} tokens of its prompts {', '.join(shares)}. {told}"
+        )
     return _table(["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms"], lines) + f"\n\n{told}"
 
 
@@ -166,7 +170,8 @@ def editors(vscode: dict[str, Any], neovim: dict[str, Any]) -> str:
                 [f"{name}, {place}", *(_number(times[key]) for key in ("min", "median", "p90", "max")), str(timed)]
             )
     head = ["ms to ghost text", "least", "median", "ninth decile", "most", "timed"]
-    return _table(head, lines) + f"\n\n{measured_on(vscode)}"
+    commits = [found["machine"]["commit"] for found in (vscode, neovim)]
+    return _table(head, lines) + f"\n\n{measured_on(vscode, f'{commits[0]} (VS Code); {commits[1]} (Neovim)')}"
 
 
 def line_latency(found: dict[str, Any]) -> str:
@@ -193,6 +198,7 @@ def ablation(edits: dict[str, Any], plain: dict[str, Any]) -> str:
 
 TABLES: dict[str, tuple[Any, ...]] = {
     "edits by size": ("edit_latency", edits_by_size),
+    "lines by size": ("edit_latency", lines_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
     "speed": ("speed", speed),
     "typing session": ("typing_session", typing),
@@ -206,13 +212,15 @@ TABLES: dict[str, tuple[Any, ...]] = {
 """Name of a table → the results' files and what makes the table of them."""
 
 
-def _by_size(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> str:
+def _by_size(found: dict[str, Any], title: str, figure: str) -> str:
+    rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
+    rows += [row | {"peer": f"{row['peer']}, typing at the end"} for row in found["rows"] if row["edit"] == "append"]
     sizes = _unique(row["tokens"] for row in rows)
     lines = []
     for peer in _unique(row["peer"] for row in rows):
-        own = {row["tokens"]: value(row) for row in rows if row["peer"] == peer}
+        own = {row["tokens"]: row[figure]["median"] for row in rows if row["peer"] == peer}
         lines.append([peer, *(_number(own[size]) if size in own else "" for size in sizes)])
-    return _table(["ms to the first token", *(f"{size:,}" for size in sizes)], lines)
+    return _table([title, *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

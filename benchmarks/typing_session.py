@@ -8,8 +8,9 @@ keystroke the client asks for a suggestion, as editors do, and withdraws the que
 Pauses between keystrokes are drawn once, of 60 to 240 ms, longer where people stop to think, so the cache also
 refreshes itself in idle time.
 
-    latency     from the keystroke to the suggestion, of the questions that were not withdrawn
-    tokens      kept, turned, encoded, of all prompts
+    latency     from the keystroke to the suggestion, of the questions that were not withdrawn; and of all, those
+                withdrawn as if they had been answered when they were
+    tokens      kept, turned, encoded, of the prompts that the model answered (what is typed along needs no model)
     processor   seconds of the server, of all cores
 
 With `--peers` the same prompts go to other engines, and to keyturn's, one after the other, without pauses, each asked
@@ -24,7 +25,6 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ TOKENS = 4000
 KEYSTROKES = 300
 SEED = 8
 URI = "file:///session.py"
+TOKEN_COUNTS = ("prompt", "kept", "turned", "encoded", "generated")
 RESULT = Path(__file__).with_name("results") / "typing_session.json"
 
 TYPED = (
@@ -137,9 +138,10 @@ class Found:
 
     milliseconds: list[float] = field(default_factory=list)
     by_kind: dict[str, list[float]] = field(default_factory=dict)
-    withdrawn: int = 0
+    withdrawn: list[float] = field(default_factory=list)
     suggested: int = 0
-    tokens: Counter[str] = field(default_factory=Counter)
+    completions: list[Any] = field(default_factory=list)
+    """Of the model, each once: the statistics tell the latest."""
 
 
 async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
@@ -154,13 +156,14 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     process = psutil.Process(client.process_id)
     busy = sum(process.cpu_times()[:2])
     waiting: list[asyncio.Task[None]] = []
+    started = 0.0
     for number, keystroke in enumerate(session.keystrokes()):
         if number == count:
             break
-        started = time.perf_counter()
+        before, started = started, time.perf_counter()
         if waiting and not waiting[-1].done():
             waiting[-1].cancel()
-            found.withdrawn += 1
+            found.withdrawn.append((started - before) * 1000)
         if keystroke.edits:
             change(client, number + 1, text, keystroke.edits)
         text = session.text
@@ -173,11 +176,13 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     return {
         "keystrokes": count,
         "answered": len(found.milliseconds),
-        "withdrawn": found.withdrawn,
+        "withdrawn": len(found.withdrawn),
+        "answered_by_the_model": len(found.completions),
         "suggested": found.suggested,
         "latency_ms": percentiles(found.milliseconds),
+        "latency_at_least_ms": percentiles([*found.milliseconds, *found.withdrawn]),
         "latency_ms_by_kind": {kind: percentiles(times) for kind, times in found.by_kind.items()},
-        "tokens": dict(found.tokens),
+        "tokens": {name: sum(getattr(one.tokens, name) for one in found.completions) for name in TOKEN_COUNTS},
         "processor_seconds": round(seconds, 1),
     }
 
@@ -190,8 +195,8 @@ async def one(client: EditorClient, text: Text, keystroke: Keystroke, started: f
     found.by_kind.setdefault(keystroke.kind, []).append(elapsed)
     found.suggested += bool(items)
     stats = await client.protocol.send_request_async(STATS_METHOD, {"uri": URI})
-    for name in ("prompt", "kept", "turned", "encoded", "generated"):
-        found.tokens[name] += getattr(stats.tokens, name) if stats.tokens else 0
+    if stats.tokens and (not found.completions or found.completions[-1].timings_ms != stats.timings_ms):
+        found.completions.append(stats)
 
 
 def change(client: EditorClient, version: int, text: Text, edits: list[Edit]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 from functools import partial
@@ -17,7 +18,7 @@ import pytest
 from benchmarks import reuse_quality
 from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.edit_latency import measure, rows_of_others
-from benchmarks.peers import Transformers
+from benchmarks.peers import Transformers, taken_up
 from model.embedded.checkpoint import native_dtype
 from model.factory import DEFAULT_MODEL
 from model.training.corpus import CorpusFile
@@ -40,6 +41,7 @@ def test_edit_latency(tmp_path: Path) -> None:
     assert {row["peer"] for row in rows} == {"keyturn", "keyturn, prefix cache", "keyturn, no cache"}
     assert len({(row["edit"], row["place"]) for row in rows}) == 2 + 5 * 3
     assert all(0 < row["first_token_ms"]["median"] <= row["line_ms"]["median"] for row in rows)
+    assert all(0 < row["edit_ms"]["median"] < row["first_token_ms"]["median"] for row in rows)
     # A run that was stopped goes on with what it had not measured.
     [row] = measure(DEFAULT_MODEL, 300, "keyturn", 1, tmp_path, rows[1:])
     assert (row["peer"], row["edit"]) == (rows[0]["peer"], rows[0]["edit"])
@@ -53,10 +55,30 @@ def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
     rows.append({"tokens": 1000, "peer": "keyturn"})
     same = {"model": "38M", "line_tokens": 16}
     result.write_text(json.dumps({**same, "machine": {"cores": 2, "commit": "b"}, "rows": rows}))
-    now = {**same, "machine": {"cores": 2, "commit": "c"}, "peers": "keyturn,transformers"}
+    now = {**same, "machine": {"cores": 2, "commit": "c"}, "asked": {"peers": "keyturn,transformers"}}
     assert rows_of_others(result, now, [500, 2000]) == [{"commit": "b", **row} for row in rows[1:]]
     with pytest.raises(SystemExit, match="another model or machine"):
         rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}}, [500])
+
+
+def test_the_rule_of_llama_cpp() -> None:
+    """What is taken up is the prompt's beginning, in runs that are long enough; none behind something put in."""
+    rng = random.Random(0)
+    for _ in range(300):
+        held = [rng.randrange(3) for _ in range(rng.randint(0, 40))]
+        place, size = rng.randint(0, len(held)), rng.randint(0, 4)
+        wanted = held[:place] + [rng.randrange(3)] * rng.randint(0, 2) + held[place + size :]
+        kept, runs = taken_up(np.array(held), np.array(wanted), 4)
+        cache = dict(enumerate(held))
+        for start, end, target in runs:
+            assert end - start >= 4
+            for i in range(end - start):
+                cache[target + i] = cache[start + i]
+        assert [cache[i] for i in range(kept)] == wanted[:kept]
+    text = np.arange(100)
+    assert taken_up(text, np.delete(text, 10), 16) == (99, [(11, 100, 10)])
+    assert taken_up(text, np.delete(text, 10), 0) == (10, [])
+    assert taken_up(text, np.insert(text, 10, 7), 16) == (10, [])
 
 
 def test_a_peer_apart() -> None:
@@ -89,8 +111,11 @@ def test_footprint(tmp_path: Path) -> None:
 
 def test_typing_session(tmp_path: Path) -> None:
     found = run(tmp_path, "typing_session", "--keystrokes", "12")
-    assert found["answered"] + found["withdrawn"] >= 12
-    assert found["tokens"]["kept"] > found["tokens"]["encoded"] > 0
+    assert found["answered"] + found["withdrawn"] == found["latency_at_least_ms"]["count"] == 12
+    assert 0 < found["answered_by_the_model"] <= found["answered"]
+    tokens = found["tokens"]
+    assert tokens["kept"] > tokens["encoded"] > 0
+    assert tokens["kept"] + tokens["turned"] + tokens["encoded"] == tokens["prompt"]
 
 
 def test_reuse_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
