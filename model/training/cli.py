@@ -95,7 +95,7 @@ def _train(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    corpus.load_manifest(work)
+    corpus.load_manifest(work)  # the card needs it; should it be missing, that is said now
     files = shards.read_shards(work)
     trainer = Trainer(
         recipe,
@@ -240,7 +240,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     output = args.output or work / "evaluation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     held_out = corpus.held_out_files(work / "held_out", _say)
-    own = shards.has_shards(work) and (work / TOKENIZER).read_bytes() == (args.model / TOKENIZER).read_bytes()
+    mine, its = work / TOKENIZER, args.model / TOKENIZER
+    own = shards.has_shards(work) and mine.is_file() and mine.read_bytes() == its.read_bytes()
     tokens = shards.read_shards(work) if own else None
     if tokens is None:
         _say(

@@ -283,6 +283,8 @@ def read_state(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds, all of them about the file
         raise ModelError(f"{path} cannot be read ({type(error).__name__}); delete it and train again.") from error
+    if "origin" not in state:
+        raise ModelError(f"{path} is of an earlier version, which did not note its recipe; use another work folder.")
     return state
 
 

@@ -508,6 +508,11 @@ def test_a_work_folder_knows_its_run(work: Path, tmp_path: Path) -> None:
         Trainer(TOY, files, tokenizer, tmp_path / "run", start=tmp_path)
     with pytest.raises(ModelError, match=r"stale_share 0\.5"):
         Trainer(TOY, files, tokenizer, tmp_path / "run", stale_share=0.0)
+    state = torch.load(tmp_path / "run" / STATE, weights_only=True)
+    del state["origin"]
+    torch.save(state, tmp_path / "run" / STATE)
+    with pytest.raises(ModelError, match="earlier version"):
+        trainer(work, tmp_path / "run")
 
 
 def test_training_learns(work: Path, tmp_path: Path) -> None:
