@@ -258,6 +258,7 @@ class EngineThread:
         with self._wake:
             if more and self._running_idle == document:
                 self._idle[document] = work
+                self._idle.move_to_end(document, last=False)  # each file's cache is turned once, not for each slice
             self._running_idle = None
 
     def _is_interrupted(self, document: str) -> bool:

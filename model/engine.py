@@ -178,7 +178,10 @@ class Engine(Protocol):
         ...
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
-        """Re-encode one slice of the document's stale tokens; True while more are left. A no-op for unknown ones."""
+        """Re-encode one slice of the document's stale tokens; True while more are left. A no-op for unknown ones.
+
+        Raises `Cancelled` when it was interrupted, and what `complete` raises.
+        """
         ...
 
     def forget(self, document: str) -> None:

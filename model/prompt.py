@@ -39,6 +39,10 @@ LEAD = 48
 MAX_LEAD = 128
 """Tokens from the anchor to the caret at which a new anchor is chosen."""
 
+EDGE = 64
+"""Tokens that must be to spare before a text that was cut is whole again, or a key and its taking back would cut and
+restore it each time."""
+
 SLACK = 0.25
 """Part of the prefix's budget by which the caret may move on before the window's start moves."""
 
@@ -207,7 +211,8 @@ class Window:
 
     def cut(self, tokens: TokenizedText, before: TokenRun, after: TokenRun, budget: int) -> tuple[TokenRun, TokenRun]:
         """At most `budget` tokens: a quarter of them after the caret, more where the other side needs less."""
-        if len(before) + len(after) <= budget:
+        size = len(before) + len(after)
+        if size <= budget and (self._first_serial == NO_SERIAL or size <= budget - EDGE):
             self._first_serial = NO_SERIAL
             return before, after
         spare = (budget - len(before)) // SUFFIX_STEP * SUFFIX_STEP
@@ -253,14 +258,14 @@ class Window:
         return self._own
 
     def _start(self, tokens: TokenizedText, before: TokenRun, budget: int) -> int:
-        if len(before) <= budget:
-            self._first_serial = NO_SERIAL
-            return 0
         least = int(budget * (1 - SLACK))
-        if self._first_serial != NO_SERIAL:
+        if self._first_serial != NO_SERIAL and len(before) > budget - EDGE:
             at = np.flatnonzero(before.serials == self._first_serial)
             if len(at) and least <= len(before) - int(at[0]) <= budget:
                 return int(at[0])
+        if len(before) <= budget:
+            self._first_serial = NO_SERIAL
+            return 0
         slack = (budget - least) // 2
         start = _next_line_start(tokens, len(before) - least - slack, min(64, slack))
         self._first_serial = int(before.serials[start]) if start < len(before) else NO_SERIAL

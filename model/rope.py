@@ -131,12 +131,17 @@ class RotaryTable:
         self._turns = turns_of(torch.outer(positions, frequencies))
 
     def at(self, positions: Tensor) -> Tensor:
-        """The turns of positions of any shape, [..., 2, head_dim]."""
-        return self._turns[positions + self._zero]
+        """The turns of positions of any shape, [..., 2, head_dim]; `IndexError` for one outside of the table."""
+        found = self._turns.index_select(0, (positions + self._zero).flatten())
+        return found.view(*positions.shape, *found.shape[1:])
 
     def knows_keys_at(self, positions: NDArray[np.int64]) -> bool:
         """Whether keys may be turned to these positions: every query that may meet them can be, too."""
         return bool(positions.min() >= -SLACK and positions.max() < self._max_positions + SLACK)
+
+    def knows_lags(self, lags: NDArray[np.int64]) -> bool:
+        """Whether a key of every text's position may lag so much, and every query that meets it."""
+        return bool(np.abs(lags).max(initial=0) <= self._zero)
 
     def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate [heads, tokens, head_dim] to the positions of its tokens.

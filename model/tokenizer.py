@@ -102,6 +102,7 @@ class HubTokenizer:
             raise ModelError(
                 "This tokenizer joins words across lines, so a file cannot be tokenised piecewise; use another model."
             )
+        self.encode(b"x = 1\n\ty")  # One that puts something in front of a text, or drops a space, is told of now.
 
     @classmethod
     def from_folder(cls, folder: Path) -> HubTokenizer:

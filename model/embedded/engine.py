@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from model.engine import (
     Cancelled,
     Completion,
     CompletionRequest,
+    EngineError,
+    KeyturnError,
     RequestError,
     Timings,
     TokenCounts,
@@ -28,6 +32,9 @@ from model.engine import (
 from model.refresh import next_slice
 from model.reuse import ReusePlan, plan_reuse
 from model.tokenizer import IntArray, Tokenizer
+
+LINE_TOKENS = 12
+"""Tokens of a suggested line, about."""
 
 PREFILL_SLICE = 256
 """Tokens that one forward pass encodes; between two the request can be cancelled."""
@@ -49,10 +56,14 @@ class EmbeddedEngine:
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
-        watch = _Watch()
         limit = room_for(request, self.max_context)
         if not len(request.prompt):  # a left-to-right model without a begin token, at the start of a file
             return Completion("")
+        with self._dropped_if_broken(request.document):
+            return self._complete(request, limit, cancelled)
+
+    def _complete(self, request: CompletionRequest, limit: int, cancelled: CancelCheck) -> Completion:
+        watch = _Watch()
         cache = self._open(request.document)
         counts = self._splice(cache, request)
         turned = watch.lap()
@@ -73,6 +84,12 @@ class EmbeddedEngine:
         """Natural-log probabilities of given tokens behind the prompt; the cache is left as `complete` leaves it."""
         if len(ids) > room_for(request, self.max_context):
             raise RequestError(f"The prompt and the {len(ids)} tokens to score do not fit the model's context.")
+        if not len(request.prompt):
+            raise RequestError("Without a prompt there is nothing to score the first token by.")
+        with self._dropped_if_broken(request.document):
+            return self._score(request, ids)
+
+    def _score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
         cache = self._open(request.document)
         self._splice(cache, request)
         hidden = self._encode_holes(cache, request, never_cancelled)
@@ -97,21 +114,23 @@ class EmbeddedEngine:
         room_for(request, self.max_context)
         if not len(request.prompt):
             return
-        cache = self._open(request.document)
-        self._splice(cache, request)
-        self._encode_holes(cache, request, cancelled)
+        with self._dropped_if_broken(request.document):
+            cache = self._open(request.document)
+            self._splice(cache, request)
+            self._encode_holes(cache, request, cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         cache = self._caches.get(document)
-        if cache is None or cancelled():
+        slots = None if cache is None else next_slice(cache)
+        if cache is None or slots is None:
             return False
-        slots = next_slice(cache)
-        if slots is None:
-            return False
-        self._open(document)
-        self._keep_budget(cache)
-        self._run(cache, cache.ids[slots], slots, wanted=0)
-        cache.refreshed(slots)
+        if cancelled():
+            raise Cancelled("Idle work gave way.")
+        with self._dropped_if_broken(document):
+            self._release_others(cache)
+            self._keep_budget(cache)
+            self._run(cache, cache.ids[slots], slots, wanted=0)
+            cache.refreshed(slots)
         return next_slice(cache) is not None
 
     def forget(self, document: str) -> None:
@@ -134,10 +153,31 @@ class EmbeddedEngine:
         cache = self._caches.pop(document, None)
         if cache is None:
             cache = KVCache(self.decoder.config.cache_shape, self.decoder.rotary)
-        for other in self._caches.values():
-            other.release_turned()
         self._caches[document] = cache
+        self._release_others(cache)
         return cache
+
+    def _release_others(self, used: KVCache) -> None:
+        for cache in self._caches.values():
+            if cache is not used:
+                cache.release_turned()
+
+    @contextmanager
+    def _dropped_if_broken(self, document: str) -> Iterator[None]:
+        """Forget the document's cache when work on it ends in the middle: it may be half of this and half of that.
+
+        `Cancelled` and `RequestError` come at places where it is sound.
+        """
+        try:
+            yield
+        except KeyturnError:
+            raise
+        except Exception as error:
+            self.forget(document)
+            if isinstance(error, (RuntimeError, MemoryError)):
+                advice = "should memory be short, lower `context_tokens` or `memory_mb`"
+                raise EngineError(f"The model failed ({error}); {advice}.") from error
+            raise
 
     def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:
         """Lay the cache out for the prompt and count where its tokens come from."""
@@ -155,8 +195,11 @@ class EmbeddedEngine:
         Called once the one in use is as large as its work will make it, its turned keys included.
         """
         used.turned  # noqa: B018 - made again if it was released
-        while len(self._caches) > 1 and self.cache_bytes() > self._memory_bytes:
-            self._caches.popitem(last=False)
+        for document, cache in [*self._caches.items()]:
+            if self.cache_bytes() <= self._memory_bytes:
+                return
+            if cache is not used:
+                del self._caches[document]
 
     def _encode_holes(self, cache: KVCache, request: CompletionRequest, cancelled: CancelCheck) -> torch.Tensor:
         """Encode what the cache lacks, in slices; the hidden state of the last token, [1, hidden_size]."""
@@ -204,6 +247,8 @@ class EmbeddedEngine:
             cut = request.stop(text)
             if cut is not None:
                 return _completion(text[:cut], logprobs, timings, watch, "stop")
+            if len(logprobs) == 1:
+                cache.settle_for(min(limit, LINE_TOKENS))
             if len(logprobs) < limit:
                 hidden = self._run(cache, np.array([token], dtype=np.int32), np.array([slot], dtype=np.int32))
                 logits = self.decoder.logits(hidden)[0]

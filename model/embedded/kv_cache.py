@@ -12,8 +12,8 @@ numbers, and new tokens take rows that are free. Nor does it turn the keys behin
 its turned key is rotated to slot - lag. What a query at position p sees of it depends on the distance only, so a query
 rotated to p - lag gives the right score. An edit leaves few *zones*, stretches of rows of one lag, and a query is
 rotated once for each; a zone of few rows is turned to its neighbour's lag at once. `settle` turns the keys to where
-they stand, once many queries come or in an idle moment: always from `keys` and by one rotation, so ten thousand edits
-leave the same bits as one.
+they stand, once there are many zones or many queries, or lags that the table of turns does not know: always from `keys`
+and by one rotation, so ten thousand edits leave the same bits as one.
 
 Which token stands in which slot, `model.held_tokens` keeps.
 """
@@ -38,6 +38,9 @@ MAX_ZONES = 6
 
 SMALL_ZONE = 128
 """Rows up to which it is cheaper to turn a zone's keys than to attend to it by itself for a token or two."""
+
+ROWS_A_ZONE = 200
+"""Rows whose keys are turned in the time that a decoding step takes longer for one more zone."""
 
 TURNED_AT_ONCE = 512
 """Rows whose keys of one layer, in float32 and several times over, fit into a core's own cache."""
@@ -131,7 +134,7 @@ class KVCache(HeldTokens):
             self._gather()
             return
         self._join(self.zones(reach))
-        if len(self.zones(reach)) > MAX_ZONES:
+        if len(self.zones(reach)) > MAX_ZONES or not self._rotary.knows_lags(self.lags):
             self.settle()
 
     def settle(self, at_most: int | None = None) -> None:
@@ -141,6 +144,11 @@ class KVCache(HeldTokens):
             start, end = int(lagging[0]), int(lagging[-1]) + 1
             if at_most is None or end - start <= at_most:
                 self._turn(start, end)
+
+    def settle_for(self, num_steps: int) -> None:
+        """Turn all keys to where they stand if so many decoding steps are the faster for it."""
+        spared = len(self.zones(self.reach(self.length))) - 1
+        self.settle(at_most=ROWS_A_ZONE * spared * num_steps)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` slots, keeping what the cache holds."""

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from model.engine import Sampling
 
+NUCLEUS = 256
+"""Tokens among which the most probable are looked for first: to sort a vocabulary takes as long as a decoding step."""
+
 
 class Sampler:
     """Chooses tokens for one request; repeatable when the request has a seed."""
@@ -30,7 +33,9 @@ class Sampler:
     def _sampled(self, logprobs: Tensor) -> int:
         # Relative to the highest and divided by no less than float32 can take, the tiniest temperature is greedy.
         probabilities = torch.softmax((logprobs - logprobs.max()) / max(self._sampling.temperature, 1e-6), dim=-1)
-        ranked, order = probabilities.sort(descending=True)
+        ranked, order = probabilities.topk(min(NUCLEUS, len(probabilities)))
+        if ranked.sum() < self._sampling.top_p:
+            ranked, order = probabilities.sort(descending=True)
         # Keep the smallest set of tokens that reaches top_p; the first one always stays.
         outside = ranked.cumsum(-1) - ranked >= self._sampling.top_p
         outside[0] = False

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ast_tools.text import Edit
-from model.prompt import LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
+from model.prompt import EDGE, LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
 from model.tokenizer import ByteTokenizer, HubTokenizer
 from model.tokens import NO_SERIAL, TokenizedText
 from tests.model.tiny import raw_tokenizer, tokenizer
@@ -126,6 +126,22 @@ def test_the_window_stays_while_one_types_and_while_one_edits_above_it() -> None
         else:
             tokens, caret = tokens.apply([Edit(caret, caret, b"k")]), caret + 1
     assert len(set(starts)) == 1
+
+
+@pytest.mark.parametrize(("size", "caret"), [(1980, 1900), (6000, 1485)])
+def test_a_key_and_its_taking_back_cut_the_window_once(size: int, caret: int) -> None:
+    """Where a text just fits, or the part before the caret does."""
+    tokens = TokenizedText.of(ByteTokenizer(), (b"a line of code\n" * 400)[:size])
+    window, sizes = Window(), []
+    for step in range(8):
+        before, after = tokens.split(caret)
+        sizes.append(len(window.cut(tokens, before, after, 1980)[0]))
+        edit = Edit(caret - 1, caret, b"") if step % 2 else Edit(caret, caret, b"k")
+        tokens, caret = tokens.apply([edit]), caret + (-1 if step % 2 else 1)
+    assert sizes[0] == caret
+    assert all(abs(one - sizes[1]) <= 1 for one in sizes[1:])
+    before, after = tokens.split(300)
+    assert len(window.cut(tokens, before, after[EDGE:], 1980)[0]) == 300  # with room to spare it is whole again
 
 
 def test_the_window_moves_when_the_caret_has_gone_far() -> None:
