@@ -131,6 +131,14 @@ class Text:
             return line, len(before)
         return line, _num_units(before, encoding)
 
+    def apply_rising(self, edits: Sequence[Edit]) -> Text:
+        """The text after all of the edits, each of which ends above the start of the one before."""
+        parts, end = [], len(self.data)
+        for edit in edits:
+            parts += [self.data[edit.end : end], edit.new]
+            end = edit.start
+        return Text(b"".join([self.data[:end], *reversed(parts)]))
+
     def apply(self, edit: Edit) -> Text:
         """The text after an edit; only the lines that the edit touches are looked at again."""
         data = edit.apply_to(self.data)

@@ -108,7 +108,9 @@ class Suggester:
         suggestions = None
         if latest.remembered is not None:
             suggestions = latest.remembered.at(place.text, place.caret, explicit=explicit)
-        if suggestions is None:
+        if suggestions is not None:
+            self._start_timer(document)  # the model was not asked, and its cache lacks what was typed
+        else:
             suggestions = await self._ask(document, place, latest, explicit)
             if document.num_changes != num_changes or self.documents.get(params.text_document.uri) is not document:
                 # The text it was made for is gone. Has the user typed along, the next request is served at once.
@@ -119,7 +121,7 @@ class Suggester:
 
     async def _ask(self, document: Document, place: Place, latest: Latest, explicit: bool) -> tuple[str, ...]:
         """Ask the model, in its thread, and remember the answer. Nothing to suggest when it fails."""
-        uri = document.snapshot.document
+        uri, num_changes = document.snapshot.document, document.num_changes
         snapshot = document.snapshot if place.selected is None else document.suppose(place.selected)
         settings, language, trees = self.settings, document.language, self._trees
         request_number = latest.num_requests
@@ -155,10 +157,11 @@ class Suggester:
         except KeyturnError as error:
             logger.info("No suggestion: %s", error)
             return ()
-        latest.remembered = Remembered(place.text, place.caret, answer.texts, explicit)
+        if self.settings is settings:
+            latest.remembered = Remembered(place.text, place.caret, answer.texts, explicit)
         latest.completion = answer.completion
         self.counts.shown += bool(answer.texts)
-        if self.documents.get(uri) is document:
+        if self.documents.get(uri) is document and document.num_changes == num_changes:
             self._refresh_when_idle(uri)
         return answer.texts
 
@@ -222,10 +225,13 @@ class Suggester:
         self.engine.forget(uri, also=lambda: self._trees.forget(uri))
 
     def settings_changed(self, settings: Settings) -> None:
-        """Suggestions made under other settings are no longer served."""
+        """Suggestions made under other settings are no longer served, nor asked for where none are wanted now."""
         self.settings = settings
-        for latest in self.latest.values():
+        for uri, latest in self.latest.items():
             latest.remembered = None
+            document = self.documents.get(uri)
+            if document is not None and not self._is_wanted(document):
+                self._supersede(uri)
 
     def _start_timer(self, document: Document) -> None:
         uri = document.snapshot.document

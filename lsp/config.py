@@ -216,13 +216,18 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
 
 
 def editor_layer(raw: object) -> Layer:
-    """The editor's settings: `{"keyturn": {…}}` or the inside of it, snake_case or camelCase, null for unset."""
-    if isinstance(raw, Mapping) and isinstance(raw.get("keyturn"), Mapping):
-        raw = raw["keyturn"]
+    """The editor's settings: `{"keyturn": {…}}` or the inside of it, snake_case or camelCase, null for unset.
+
+    Without a section of ours a table is another server's section: some clients send every server all they have.
+    """
+    section = raw.get("keyturn") if isinstance(raw, Mapping) else None
+    is_ours = isinstance(section, Mapping)
+    section = section if is_ours else raw
     values: dict[str, Any] = {}
-    for name, value in raw.items() if isinstance(raw, Mapping) else ():
+    for name, value in section.items() if isinstance(section, Mapping) else ():
         snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", str(name)).lower()
-        if value is not None and snake.split(".")[0] not in CLIENT_ONLY:
+        is_others = isinstance(value, Mapping) and not is_ours
+        if value is not None and not is_others and snake.split(".")[0] not in CLIENT_ONLY:
             values[snake] = value
     return Layer("the editor's settings", values)
 

@@ -62,6 +62,7 @@ class KeyturnProtocol(LanguageServerProtocol):
 
     def __init__(self, server: KeyturnServer, converter: Converter) -> None:
         super().__init__(server, converter)
+        self._keyturn = server
         self._initialized = False
         self._unanswered: set[MessageId] = set()
         self._tasks: dict[MessageId, asyncio.Task[Any]] = {}
@@ -170,6 +171,7 @@ class KeyturnProtocol(LanguageServerProtocol):
             logger.debug("Ignoring the notification %r.", method)
         except JsonRpcInvalidParams as error:
             logger.warning("Ignoring the notification %r: %s", method, error)
+            self._keyturn.unreadable(method, raw_params)
         except Exception:
             logger.exception("The notification %r failed.", method)
         else:
@@ -220,6 +222,8 @@ class KeyturnProtocol(LanguageServerProtocol):
         params_type: Any = types.METHOD_TO_TYPES.get(method, (None, None, _OWN_TYPES.get(method)))[2]
         if params_type is None:
             return raw
+        if method == types.TEXT_DOCUMENT_DID_CHANGE:
+            raw = _without_nulls(raw)
         try:
             return self._converter.structure({} if raw is None else raw, params_type)
         except Exception as error:
@@ -313,6 +317,20 @@ class KeyturnProtocol(LanguageServerProtocol):
         if (handler := self.fm.features.get(types.EXIT)) is not None:
             yield handler, args, None
         self.end(0 if self._shutdown else 1)
+
+
+def _without_nulls(change: object) -> object:
+    """The parameters of a change whose client writes null for what is absent; a version may be null before LSP 3.16."""
+    match change:
+        case {"textDocument": dict(item), "contentChanges": list(changes)}:
+            changes = [
+                {name: value for name, value in one.items() if value is not None} if isinstance(one, dict) else one
+                for one in changes
+            ]
+            version = item.get("version")
+            item = item | {"version": 0 if version is None else version}
+            return change | {"textDocument": item, "contentChanges": changes}  # type: ignore[operator]
+    return change
 
 
 def _run_steps(steps: Generator[Any, Any, Any]) -> Any:

@@ -55,9 +55,15 @@ class KeyturnServer(LanguageServer):
         self.configuration = Configuration()
         self._outer_layers: list[Layer] = []
         self._outer_problems: list[str] = []
-        self._initial_layer = editor_layer(None)
+        self._initial_layer = self._editor_layer = editor_layer(None)
+        self._root: Path | None = None
         self._pulls_configuration = False
         _register(self)
+
+    def unreadable(self, method: str, raw_params: object) -> None:
+        """A notification's parameters were not what the protocol says."""
+        if method == types.TEXT_DOCUMENT_DID_CHANGE:
+            _lose(self, raw_params)
 
     @property
     def settings(self) -> Settings:
@@ -71,34 +77,30 @@ class KeyturnServer(LanguageServer):
         self.status.wants_status = isinstance(experimental, dict) and bool(experimental.get("keyturnStatus"))
         self.status.shows_progress = bool(capabilities.window and capabilities.window.work_done_progress)
         self._pulls_configuration = bool(capabilities.workspace and capabilities.workspace.configuration)
-        root = _root_of(params)
-        self.suggester.root = root
-        self._outer_layers, self._outer_problems = standard_layers(root)
+        self._root = self.suggester.root = _root_of(params)
+        self._outer_layers, self._outer_problems = standard_layers(self._root)
         self._initial_layer = editor_layer(params.initialization_options)
         # An editor in another container has a process that cannot be seen from here; it is not watched.
         if params.process_id is not None and is_alive(params.process_id):
             self.protocol.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
-        self._configure(editor_layer(None))
+        self._configure()
 
     async def begin(self) -> None:
         """After `initialized`: ask for the editor's settings, then load the engine."""
         self.engine.start()
-        layer = editor_layer(None)
         if self._pulls_configuration:
             await self._watch_configuration()
-            layer = await self._pull_configuration()
-        self._configure(layer)
-        self._report_problems()
-        self._load_engine()
+            await self._pull_configuration()
+        self._take_settings()
 
     async def reconfigure(self, raw: object) -> None:
-        """The editor's settings have changed: it sent them, or sent nothing and is asked."""
-        layer = editor_layer(raw)
-        if not layer.values and self._pulls_configuration:
-            layer = await self._pull_configuration()
-        self._configure(layer)
-        self._report_problems()
-        self._load_engine()
+        """The editor's settings have changed: it sent them, or sent nothing and is asked. Files are read again."""
+        self._outer_layers, self._outer_problems = standard_layers(self._root)
+        if editor_layer(raw).values or not self._pulls_configuration:
+            self._hear_editor(raw)
+        else:
+            await self._pull_configuration()
+        self._take_settings()
 
     def stats(self, uri: str, *, digest: bool) -> dict[str, Any]:
         """What `keyturn/stats` answers. Counts are of the session, the rest is of one document."""
@@ -121,8 +123,23 @@ class KeyturnServer(LanguageServer):
             "state": self.engine.state,
         }
 
-    def _configure(self, editor: Layer) -> None:
-        self.configuration = configure([*self._outer_layers, self._initial_layer, editor], self._outer_problems)
+    def _hear_editor(self, raw: object) -> None:
+        """Settings that the client has sent, or answered. Once it tells any, or none, it no longer means its first."""
+        layer = editor_layer(raw)
+        if isinstance(raw, dict):
+            if raw and not layer.values and "keyturn" not in raw:
+                return  # other servers' settings
+            self._initial_layer = editor_layer(None)
+        self._editor_layer = layer
+
+    def _take_settings(self) -> None:
+        self._configure()
+        self._report_problems()
+        self._load_engine()
+
+    def _configure(self) -> None:
+        layers = [*self._outer_layers, self._initial_layer, self._editor_layer]
+        self.configuration = configure(layers, self._outer_problems)
         set_up_logging(self.settings.log_level, self.settings.log_file)
         self.suggester.settings_changed(self.settings)
 
@@ -135,17 +152,22 @@ class KeyturnServer(LanguageServer):
         if self.settings.enabled:
             self.engine.load(self.settings.for_engine())
 
-    async def _pull_configuration(self) -> Layer:
-        """The client's `keyturn` section; empty when it does not answer in time."""
+    async def _pull_configuration(self) -> None:
+        """Hear the client's `keyturn` section. When it does not answer in time what it told before holds until then."""
         item = types.ConfigurationItem(section="keyturn")
+        asked = asyncio.ensure_future(self._asked_configuration(types.ConfigurationParams(items=[item])))
+        await asyncio.wait([asked], timeout=_CONFIGURATION_SECONDS)
+        if not asked.done():
+            logger.warning("The client does not tell its settings; they are taken when it does.")
+            asked.add_done_callback(lambda _: self._take_settings())
+
+    async def _asked_configuration(self, params: types.ConfigurationParams) -> None:
         try:
-            answer = await asyncio.wait_for(
-                self.workspace_configuration_async(types.ConfigurationParams(items=[item])), _CONFIGURATION_SECONDS
-            )
+            answer = await self.workspace_configuration_async(params)
         except Exception as error:
             logger.warning("The client did not tell its settings: %s", str(error) or type(error).__name__)
-            return editor_layer(None)
-        return editor_layer(answer[0] if answer else None)
+        else:
+            self._hear_editor(answer[0] if answer else None)
 
     async def _watch_configuration(self) -> None:
         workspace = self.client_capabilities.workspace
@@ -192,6 +214,19 @@ def _did_change(ls: KeyturnServer, params: types.DidChangeTextDocumentParams) ->
     document = ls.documents.change(params)
     if document is not None:
         ls.suggester.changed(document)
+
+
+def _lose(ls: KeyturnServer, raw_params: object) -> None:
+    """A change that cannot be read: what the document holds now is unknown, so nothing is suggested in it."""
+    item = raw_params.get("textDocument") if isinstance(raw_params, dict) else None
+    uri = item.get("uri") if isinstance(item, dict) else None
+    if isinstance(uri, str) and ls.documents.get(uri) is not None:
+        ls.documents.close(uri)
+        ls.suggester.closed(uri)
+        ls.status.say_once(
+            "The editor sent a change that keyturn cannot read. Nothing is suggested in that file until reopened.",
+            types.MessageType.Warning,
+        )
 
 
 def _did_close(ls: KeyturnServer, params: types.DidCloseTextDocumentParams) -> None:

@@ -26,7 +26,7 @@ class Remembered:
             now     before pri | after      left      "nt(x)"
 
         Holds in both directions: characters typed, and typed ones deleted again. An explicit request wants choices
-        of its own.
+        of its own, any other one item at most.
         """
         if explicit and not self.is_explicit:
             return None
@@ -37,7 +37,7 @@ class Remembered:
         if closers is None:
             return None
         if num_typed == 0:
-            return self.suggestions if not closers else None
+            return self._as_many(self.suggestions, explicit=explicit) if not closers else None
         # Suggestions have bare line feeds, which editors turn into the file's own line endings.
         typed = text.slice(self.caret, caret).replace("\r\n", "\n").replace("\r", "\n")
         left = [
@@ -45,7 +45,11 @@ class Remembered:
             for suggestion in self.suggestions
             if suggestion.startswith(typed) and suggestion.endswith(closers)
         ]
-        return tuple(rest for rest in left if rest) or None
+        return self._as_many(tuple(rest for rest in left if rest), explicit=explicit) or None
+
+    @staticmethod
+    def _as_many(suggestions: tuple[str, ...], *, explicit: bool) -> tuple[str, ...]:
+        return suggestions if explicit else suggestions[:1]
 
     def _closers_added(self, text: Text, caret: int) -> str | None:
         """Closers that the editor put behind the caret on its own; None when something else has changed there."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
-from tests.lsp.client import serving
+import pytest
+
+from tests.lsp.client import PATIENCE, Client, ServerError, serving
 
 URI = "file:///project/main.py"
 
@@ -40,6 +44,91 @@ def test_a_client_that_never_tells_its_settings_is_served(tmp_path: Path) -> Non
         client.initialize(workspace={"configuration": True})
         client.open(URI, "x")
         assert client.texts(URI, 0, 1) == ["hello"]
+
+
+def hold_answers(client: Client) -> list[Any]:
+    """From now on the server's questions are kept and not answered."""
+    held: list[Any] = []
+    sort = client._sort
+
+    def hold(message: dict[str, Any]) -> None:
+        if message.get("method") == "workspace/configuration":
+            held.append(message["id"])
+        else:
+            sort(message)
+
+    client._sort = hold  # type: ignore[method-assign]
+    return held
+
+
+def test_settings_hold_until_a_late_answer(tmp_path: Path) -> None:
+    """A client that is busy has not taken back what it told; its answer counts when it comes."""
+    with serving(tmp_path, settings={"enabled": False}) as client:
+        client.initialize(workspace={"configuration": True})
+        client.open(URI, "x")
+        client.wait(lambda: client.requests)
+        assert client.stats(URI)["version"] == 1
+        assert client.complete(URI, 0, 1) == []
+        held = hold_answers(client)
+        client.notify("workspace/didChangeConfiguration", {"settings": None})
+        [question] = client.wait(lambda: held)
+        time.sleep(1.2)  # longer than the server waits
+        assert client.complete(URI, 0, 1) == []
+        client.send({"jsonrpc": "2.0", "id": question, "result": [{"enabled": True}]})
+        until = time.monotonic() + PATIENCE
+        while not client.complete(URI, 0, 1):
+            assert time.monotonic() < until
+
+
+def test_a_question_from_before_the_settings_is_answered(tmp_path: Path) -> None:
+    """Also when they say that nothing is wanted."""
+    with serving(tmp_path) as client:
+        held = hold_answers(client)
+        client.initialize(workspace={"configuration": True})
+        client.open(URI, "x")
+        [question] = client.wait(lambda: held)
+        asked = client.start(
+            "textDocument/inlineCompletion",
+            {
+                "textDocument": {"uri": URI},
+                "position": {"line": 0, "character": 1},
+                "context": {"triggerKind": 2},
+            },
+        )
+        client.stats(URI)
+        client.send({"jsonrpc": "2.0", "id": question, "result": [{"enabled": False}]})
+        with pytest.raises(ServerError):
+            client.reply(asked)
+        assert client.complete(URI, 0, 1) == []
+
+
+def test_settings_of_other_servers_are_none_of_ours(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.initialize(options={"keyturn": {"maxTokens": 1}})
+        client.open(URI, "x")
+        client.notify("workspace/didChangeConfiguration", {"settings": {"pylsp": {"plugins": {}}, "gopls": {}}})
+        client.texts(URI, 0, 1)
+        assert client.stats(URI)["tokens"]["generated"] == 1
+        assert client.messages() == []
+
+
+def test_first_settings_can_be_unset(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.initialize(options={"keyturn": {"enabled": False}})
+        client.open(URI, "x")
+        assert client.complete(URI, 0, 1) == []
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {}}})
+        assert client.texts(URI, 0, 1) == ["hello"]
+
+
+def test_files_are_read_again_when_settings_change(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        client.initialize(root=tmp_path)
+        client.open(URI, "x")
+        assert client.texts(URI, 0, 1) == ["hello"]
+        (tmp_path / "keyturn.toml").write_text("enabled = false\n")
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {}}})
+        assert client.complete(URI, 0, 1) == []
 
 
 def test_changed_settings_count_from_the_next_request(tmp_path: Path) -> None:

@@ -99,6 +99,56 @@ def test_the_servers_text_follows_the_clients(
     client.close(URI)
 
 
+@given(
+    text=st.lists(st.sampled_from(PIECES), min_size=30, max_size=60).map("".join),
+    places=st.lists(st.integers(0, 200), min_size=8, max_size=20),
+    new=st.sampled_from(PIECES),
+    length=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_replacement_everywhere(
+    encoded: tuple[Client, str], text: str, places: list[int], new: str, length: int
+) -> None:
+    """Many changes in one message, from the text's end to its start; some overlap, and end the run of those."""
+    client, encoding = encoded
+    client.open(URI, text)
+    changes: list[tuple[int, int, int, int, str]] = []
+    for place in sorted(places, reverse=True):
+        start = _off_pairs(text, min(place, len(text)))
+        end = max(start, _off_pairs(text, min(place + length, len(text))))
+        changes.append((*position(text, start, encoding), *position(text, end, encoding), new))
+        text = text[:start] + new + text[end:]
+    client.change(URI, *changes)
+    assert client.stats(URI, digest=True)["sha256"] == digest(text)
+    client.complete(URI, 0, 0)
+    client.close(URI)
+
+
+def test_changes_that_clients_write_with_nulls(encoded: tuple[Client, str]) -> None:
+    client, _ = encoded
+    client.open(URI, "x")
+    identifier = {"uri": URI, "version": None}
+    content = [{"range": None, "rangeLength": None, "text": "y"}]
+    client.notify("textDocument/didChange", {"textDocument": identifier, "contentChanges": content})
+    assert client.stats(URI, digest=True)["sha256"] == digest("y")
+    client.close(URI)
+
+
+def test_a_change_that_cannot_be_read_ends_the_document(encoded: tuple[Client, str]) -> None:
+    """What it holds now is unknown: nothing is suggested for another text. Opened again it is known."""
+    client, _ = encoded
+    client.open(URI, "x")
+    assert client.texts(URI, 0, 1) == ["hello"]
+    client.notify(
+        "textDocument/didChange", {"textDocument": {"uri": URI, "version": 2}, "contentChanges": [{"range": 5}]}
+    )
+    assert client.complete(URI, 0, 1) is None
+    assert "cannot read" in " ".join(client.messages())
+    client.open(URI, "x")
+    assert client.texts(URI, 0, 1) == ["hello"]
+    client.close(URI)
+
+
 def test_a_long_session_of_typing_stays_in_step(encoded: tuple[Client, str]) -> None:
     """More edits than the log keeps, with suggestions in between."""
     client, encoding = encoded

@@ -24,7 +24,8 @@ def check(then: str, suggestions: list[str], now: str, *, explicit: bool = False
         ("if x:|\n", ["\n    pass\n"], "if x:\n    |\n", ("pass\n",)),
         ("if x:|\r\n", ["\n    pass\n"], "if x:\r\n    |\r\n", ("pass\n",)),
         ("größe = |", ["ölig🎈()"], "größe = öl|", ("ig🎈()",)),
-        ("f|", ["oo()", "or x in y"], "fo|", ("o()", "r x in y")),
+        ("f|", ["oo()", "or x in y"], "f|", ("oo()",)),  # whoever does not ask gets one
+        ("f|", ["oo()", "or x in y"], "fo|", ("o()",)),
         ("f|", ["oo()", "or x in y"], "for|", (" x in y",)),
         ("f|", ["oo"], "foo|", None),
         ("f|", ["oo"], "fx|", None),
