@@ -1,7 +1,13 @@
 /** Starts the server, shows what it is doing, and offers a few commands. Suggestions are the language client's own. */
 
 import * as vscode from 'vscode';
-import { LanguageClient, type LanguageClientOptions, State } from 'vscode-languageclient/node';
+import {
+  CloseAction,
+  DidChangeConfigurationNotification,
+  LanguageClient,
+  type LanguageClientOptions,
+  State,
+} from 'vscode-languageclient/node';
 
 import { watchCaret } from './caret';
 import { installCommand, locateServer } from './locate';
@@ -11,10 +17,17 @@ import { type Pause, type ServerStatus, StatusBar } from './status';
 
 const MAX_RESTARTS = 5;
 
+/** How long one that is to stop may take to start first. */
+const START_MS = 3_000;
+
 /** Files, unsaved buffers and notebooks' code cells, in every language. */
 const SELECTOR = [{ scheme: 'file' }, { scheme: 'untitled' }, { scheme: 'vscode-notebook-cell' }];
 
 let client: LanguageClient | undefined;
+/** Starts and stops follow each other: two at once would leave two servers. */
+let life: Promise<void> = Promise.resolve();
+let starting: Promise<void> = Promise.resolve();
+let settingNames: string[] = [];
 let secrets: vscode.SecretStorage;
 let log: vscode.LogOutputChannel;
 let status: StatusBar;
@@ -23,6 +36,7 @@ let isInstalled = true;
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   log = vscode.window.createOutputChannel('keyturn', { log: true });
   secrets = context.secrets;
+  settingNames = Object.keys(context.extension.packageJSON.contributes.configuration.properties);
   status = new StatusBar(pause);
   context.subscriptions.push(
     log,
@@ -46,7 +60,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       }
     }),
   );
-  await start();
+  await restart();
 }
 
 export async function deactivate(): Promise<void> {
@@ -67,6 +81,16 @@ async function start(): Promise<void> {
     documentSelector: SELECTOR,
     outputChannel: log,
     initializationOptions: {},
+    middleware: {
+      workspace: {
+        configuration: ({ items }) => items.map(({ section }) => (section === 'keyturn' ? settingsThatAreSet() : null)),
+        didChangeConfiguration: async () => {
+          await started.sendNotification(DidChangeConfigurationNotification.type, {
+            settings: { keyturn: settingsThatAreSet() },
+          });
+        },
+      },
+    },
   };
   const run = {
     command: server.command,
@@ -75,7 +99,12 @@ async function start(): Promise<void> {
   };
   const started = new LanguageClient('keyturn', 'keyturn', run, options);
   client = started;
-  started.clientOptions.errorHandler = started.createDefaultErrorHandler(MAX_RESTARTS);
+  const handler = started.createDefaultErrorHandler(MAX_RESTARTS);
+  started.clientOptions.errorHandler = {
+    error: (error, message, count) => handler.error(error, message, count),
+    // One that had to make room for the next stays away.
+    closed: () => (started === client ? handler.closed() : { action: CloseAction.DoNotRestart, handled: true }),
+  };
   started.registerFeature({
     fillClientCapabilities: (capabilities) => {
       capabilities.experimental = { ...capabilities.experimental, keyturnStatus: true };
@@ -84,7 +113,11 @@ async function start(): Promise<void> {
     getState: () => ({ kind: 'static' }),
     clear: () => {},
   });
-  started.onNotification('keyturn/status', (said: ServerStatus) => status.serverSays(said));
+  started.onNotification('keyturn/status', (said: ServerStatus) => {
+    if (started === client) {
+      status.serverSays(said);
+    }
+  });
   started.onDidChangeState(({ newState }) => {
     if (started !== client) {
       return; // one that was stopped to make room for the next
@@ -95,26 +128,46 @@ async function start(): Promise<void> {
       status.failed('The server has stopped; the log tells more.');
     }
   });
-  try {
-    await started.start();
-  } catch (error) {
+  // Not waited for here: a command that hangs must not hold up the restart with another one.
+  starting = started.start().catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
     log.error(reason);
-    status.failed(`The server does not start: ${reason}`);
-  }
+    if (started === client) {
+      status.failed(`The server does not start: ${reason}`);
+    }
+  });
 }
 
 async function stop(): Promise<void> {
   const stopping = client;
   client = undefined;
+  if (stopping?.state === State.Starting) {
+    await Promise.race([starting, new Promise((resolve) => setTimeout(resolve, START_MS))]);
+  }
   if (stopping?.needsStop()) {
     await stopping.stop().catch((error: unknown) => log.warn(`The server did not stop well: ${String(error)}`));
   }
 }
 
-async function restart(): Promise<void> {
-  await stop();
-  await start();
+function restart(): Promise<void> {
+  life = life.then(stop).then(start).catch((error: unknown) => {
+    log.error(String(error));
+    status.failed(`The server does not start: ${String(error)}`);
+  });
+  return life;
+}
+
+/** Without the defaults of package.json, which would hide what the project's files and the environment say. */
+function settingsThatAreSet(): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const name of settingNames) {
+    const known = vscode.workspace.getConfiguration().inspect(name);
+    const value = known?.workspaceFolderValue ?? known?.workspaceValue ?? known?.globalValue;
+    if (value !== undefined) {
+      found[name.replace('keyturn.', '')] = value;
+    }
+  }
+  return found;
 }
 
 async function offerInstallation(): Promise<void> {

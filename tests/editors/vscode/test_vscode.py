@@ -203,6 +203,35 @@ def test_a_server_that_dies_again_and_again_is_given_up(vscode: Open, scripted: 
     wait_for(lambda: any("will not be restarted" in text for text in window.messages()), "the message")
 
 
+def test_restarts_in_a_row_leave_one_server(vscode: Open, scripted: Scripted) -> None:
+    """Each begins while the one before is under way."""
+    window = vscode({"a.txt": b"\n"}, scripted((r"call $", "once")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+
+    def servers() -> list[int]:
+        return [entry["message"]["pid"] for entry in window.wire.entries() if "pid" in entry["message"]]
+
+    for _ in range(3):
+        window.run("keyturn: Restart the Server")
+    wait_for(lambda: len(servers()) == 4, "the servers of three restarts")
+    wait_for(lambda: [pid for pid in servers() if psutil.pid_exists(pid)] == servers()[-1:], "the last one alone")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "once"
+
+
+def test_a_projects_file_counts_where_the_editor_says_nothing(vscode: Open, scripted: Scripted) -> None:
+    """The defaults that VS Code knows are no settings of anyone."""
+    files = {"a.txt": b"\n", "keyturn.toml": b"max_tokens = 3\n"}
+    window = vscode(files, scripted((r"call $", "one two three four five")))
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+    window.type("call ")
+    window.wait_for_ghost()
+    assert window.wire.ask("keyturn/stats", {"uri": uri(window, "a.txt")})["tokens"]["generated"] == 3
+
+
 def test_a_wrong_setting_shows_one_message(vscode: Open, scripted: Scripted) -> None:
     """And its default counts; everything else works."""
     window = vscode({"a.txt": b"\n"}, {**scripted((r"call $", "fine")), "keyturn.maxTokens": -3})
