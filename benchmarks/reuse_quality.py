@@ -383,8 +383,9 @@ def some_lines(line: Caret, rng: random.Random, count: int) -> tuple[int, int]:
 
 def foreign(line: Caret, rng: random.Random, count: int) -> bytes:
     """Lines from elsewhere in the file, without the one that is to be written."""
-    first = rng.randrange(max(1, len(line.other_lines) - count))
-    return b"".join(line.other_lines[first : first + count])
+    lines = line.other_lines
+    first = rng.randrange(max(1, len(lines) - count))
+    return b"".join(lines[first : first + count])
 
 
 TASKS: dict[str, Draw] = {"insertion": insertion, "deletion": deletion, "edits": several, "rename": rename}
