@@ -35,10 +35,10 @@ from benchmarks.random_model import save_random
 from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.factory import EngineSettings, load_embedded
-from model.machine import is_same, machine
+from model.machine import machine
 from model.prompt import Prompt
 from model.snapshot import Snapshot
-from model.unfinished import begun, finish, keep
+from model.unfinished import begun, finish, keep, recorded
 
 SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
@@ -183,13 +183,10 @@ def main() -> None:
     finish(args.output, found)
 
 
-def rows_of_others(recorded: Path, found: dict[str, Any], sizes: list[int]) -> list[dict[str, Any]]:
+def rows_of_others(output: Path, found: dict[str, Any], sizes: list[int]) -> list[dict[str, Any]]:
     """A recorded result's rows of peers and sizes that are not measured now, with the commit that they are of."""
-    old = json.loads(recorded.read_text(encoding="utf-8"))
+    old = recorded(output, found, ("model", "line_tokens"))
     commit = old["machine"]["commit"]
-    same = all(old[name] == found[name] for name in ("model", "line_tokens"))
-    if not same or not is_same(old["machine"], found["machine"]):
-        raise SystemExit(f"{recorded} is of another model or machine: its rows cannot stand beside new ones.")
     peers = tuple(found["asked"]["peers"].split(","))
     return [
         {"commit": commit, **row}
@@ -240,14 +237,15 @@ def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, 
         own = 0.0
         if isinstance(peer, Keyturn):
             own = tokenising
-            laid_out.append(own + peer.turning_ms)
+            if peer.is_embedded:
+                laid_out.append(own + peer.turning_ms)
         firsts.append(own + first)
         lines.append(own + line)
     return {
         "repeats": len(firsts),
         "first_token_ms": spread(firsts),
         "line_ms": spread(lines),
-        **({"edit_ms": spread(laid_out)} if laid_out and peer.name.startswith("keyturn") else {}),
+        **({"edit_ms": spread(laid_out)} if laid_out else {}),
         "prompt_tokens": len(prompt),
     }
 

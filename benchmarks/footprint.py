@@ -50,8 +50,8 @@ async def start_up() -> dict[str, float]:
     await client.initialize_async(types.InitializeParams(capabilities=types.ClientCapabilities()))
     initialized = time.perf_counter()
     client.initialized(types.InitializedParams())
-    open_document(client, "file:///a.py", "import os\n\n\ndef main():\n    ")
-    if not await ask(client, "file:///a.py", 4):
+    client.open_document("file:///a.py", "import os\n\n\ndef main():\n    ")
+    if not await client.suggestions("file:///a.py", types.Position(4, 4)):
         raise SystemExit("The server suggested nothing.")
     suggested = time.perf_counter()
     await client.end_session()
@@ -68,8 +68,8 @@ async def memory(context_tokens: int) -> dict[str, float]:
     text, caches = source(), 0
     uris = [f"file:///file_{number}.py" for number in range(NUM_FILES)]
     for number, uri in enumerate(uris):
-        open_document(client, uri, text)
-        await ask(client, uri, 400 + 100 * number)
+        client.open_document(uri, text)
+        await client.suggestions(uri, types.Position(400 + 100 * number, 4))
     full = process.memory_info().rss
     for uri in uris:
         caches += (await client.protocol.send_request_async(STATS_METHOD, {"uri": uri})).cache_bytes
@@ -80,22 +80,6 @@ async def memory(context_tokens: int) -> dict[str, float]:
         "ten_files_mb": round(full / 1e6, 1),
         "caches_mb": round(caches / 1e6, 1),
     }
-
-
-def open_document(client: EditorClient, uri: str, text: str) -> None:
-    item = types.TextDocumentItem(uri, "python", 0, text)
-    client.text_document_did_open(types.DidOpenTextDocumentParams(item))
-
-
-async def ask(client: EditorClient, uri: str, line: int) -> list[Any]:
-    found = await client.text_document_inline_completion_async(
-        types.InlineCompletionParams(
-            text_document=types.TextDocumentIdentifier(uri),
-            position=types.Position(line, 4),
-            context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
-        )
-    )
-    return list(getattr(found, "items", found) or [])
 
 
 async def measure(runs: int, contexts: list[int]) -> dict[str, Any]:

@@ -54,6 +54,10 @@ class Keyturn:
         """Of the latest answer: to lay the cache out for the prompt."""
         self._engine, self._reuse = engine, reuse
 
+    @property
+    def is_embedded(self) -> bool:
+        return isinstance(self._engine, EmbeddedEngine)
+
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         found = self._engine.complete(CompletionRequest(self.name, prompt, num_tokens, reuse=self._reuse))
         self.turning_ms = found.timings_ms.turn

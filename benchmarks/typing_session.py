@@ -31,14 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from lsprotocol import types
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
 from benchmarks.edit_latency import source
 from benchmarks.figures import percentiles, record
 from benchmarks.peers import the_peers
-from lsp.client import EditorClient
+from lsp.client import EditorClient, position
 from lsp.server import STATS_METHOD
 from model.embedded.engine import EmbeddedEngine
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
@@ -150,27 +149,25 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
     await client.open_session({"model": str(model)})
     session = Session(text)
-    item = types.TextDocumentItem(URI, "python", 0, text.data.decode())
-    client.text_document_did_open(types.DidOpenTextDocumentParams(item))
-    await ask(client, session.text, len(text.data) // 2)
+    client.open_document(URI, text.decode())
+    await client.suggestions(URI, position(text, len(text.data) // 2))
     process = psutil.Process(client.process_id)
     busy = sum(process.cpu_times()[:2])
-    waiting: list[asyncio.Task[None]] = []
-    started = 0.0
+    asked: asyncio.Task[list[Any]] | None = None
+    noting: list[asyncio.Task[None]] = []
     for number, keystroke in enumerate(session.keystrokes()):
         if number == count:
             break
-        before, started = started, time.perf_counter()
-        if waiting and not waiting[-1].done():
-            waiting[-1].cancel()
-            found.withdrawn.append((started - before) * 1000)
-        if keystroke.edits:
-            change(client, number + 1, text, keystroke.edits)
+        started = time.perf_counter()
+        if asked and not asked.done():
+            asked.cancel()
+        client.change_document(URI, number + 1, text, keystroke.edits)
         text = session.text
-        waiting.append(asyncio.create_task(one(client, text, keystroke, started, found)))
+        asked = asyncio.create_task(client.suggestions(URI, position(text, keystroke.caret)))
+        noting.append(asyncio.create_task(note(client, asked, keystroke, started, found)))
         pause = rng.uniform(0.06, 0.24) + (rng.uniform(0.3, 1.0) if keystroke.kind != "type" else 0.0)
         await asyncio.sleep(max(0.0, started + pause - time.perf_counter()))
-    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.gather(*noting)
     seconds = sum(process.cpu_times()[:2]) - busy
     await client.end_session()
     return {
@@ -187,42 +184,22 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     }
 
 
-async def one(client: EditorClient, text: Text, keystroke: Keystroke, started: float, found: Found) -> None:
-    """Ask after one keystroke and note what came."""
-    items = await ask(client, text, keystroke.caret)
+async def note(
+    client: EditorClient, asked: asyncio.Task[list[Any]], keystroke: Keystroke, started: float, found: Found
+) -> None:
+    """Wait for what is asked after one keystroke, and note what came."""
+    await asyncio.wait({asked})
     elapsed = (time.perf_counter() - started) * 1000
+    if asked.cancelled():
+        found.withdrawn.append(elapsed)
+        return
+    items = asked.result()
     found.milliseconds.append(elapsed)
     found.by_kind.setdefault(keystroke.kind, []).append(elapsed)
     found.suggested += bool(items)
     stats = await client.protocol.send_request_async(STATS_METHOD, {"uri": URI})
     if stats.tokens and (not found.completions or found.completions[-1].timings_ms != stats.timings_ms):
         found.completions.append(stats)
-
-
-def change(client: EditorClient, version: int, text: Text, edits: list[Edit]) -> None:
-    content = []
-    for edit in edits:
-        start, end = position(text, edit.start), position(text, edit.end)
-        content.append(types.TextDocumentContentChangePartial(types.Range(start, end), edit.new.decode()))
-        text = text.apply(edit)
-    identifier = types.VersionedTextDocumentIdentifier(uri=URI, version=version)
-    client.text_document_did_change(types.DidChangeTextDocumentParams(identifier, content))
-
-
-async def ask(client: EditorClient, text: Text, caret: int) -> list[Any]:
-    found = await client.text_document_inline_completion_async(
-        types.InlineCompletionParams(
-            text_document=types.TextDocumentIdentifier(URI),
-            position=position(text, caret),
-            context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
-        )
-    )
-    return list(getattr(found, "items", found) or [])
-
-
-def position(text: Text, offset: int) -> types.Position:
-    """In bytes, as agreed with the server."""
-    return types.Position(*text.position_at(offset, "utf-8"))
 
 
 def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
+from ast_tools.text import Edit, PositionEncoding, Text
 from lsp.status import STATUS_METHOD
 from lsp.version import version
 
@@ -66,6 +67,33 @@ class EditorClient(LanguageClient):
             raise ServerFailed(self.failure.result())
         raise TimeoutError("The server did not answer in time; `keyturn doctor` may tell why.")
 
+    def open_document(self, uri: str, text: str, language_id: str = "python") -> None:
+        item = types.TextDocumentItem(uri, language_id, 0, text)
+        self.text_document_did_open(types.DidOpenTextDocumentParams(item))
+
+    def change_document(self, uri: str, version: int, text: Text, edits: Sequence[Edit]) -> None:
+        """`edits` one after the other, the first one to `text`; without any nothing is sent."""
+        if not edits:
+            return
+        changes = []
+        for edit in edits:
+            span = types.Range(position(text, edit.start), position(text, edit.end))
+            changes.append(types.TextDocumentContentChangePartial(span, edit.new.decode()))
+            text = text.apply(edit)
+        identifier = types.VersionedTextDocumentIdentifier(version, uri)
+        self.text_document_did_change(types.DidChangeTextDocumentParams(identifier, changes))
+
+    async def suggestions(self, uri: str, at: types.Position) -> list[types.InlineCompletionItem]:
+        """What the server has for ghost text there."""
+        answer = await self.text_document_inline_completion_async(
+            types.InlineCompletionParams(
+                text_document=types.TextDocumentIdentifier(uri),
+                position=at,
+                context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
+            )
+        )
+        return list(answer.items if isinstance(answer, types.InlineCompletionList) else answer or [])
+
     async def end_session(self) -> None:
         try:
             await asyncio.wait_for(self.shutdown_async(None), 10)
@@ -73,3 +101,8 @@ class EditorClient(LanguageClient):
         except (TimeoutError, RuntimeError, ConnectionError):
             pass
         await self.stop()  # type: ignore[no-untyped-call]
+
+
+def position(text: Text, offset: int) -> types.Position:
+    """In bytes, as `EditorClient.open_session` has agreed with the server."""
+    return types.Position(*text.position_at(offset, PositionEncoding.UTF8))

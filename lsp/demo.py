@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsprotocol import types
 from rich import box
 from rich.console import Console
 from rich.syntax import Syntax
@@ -23,7 +22,7 @@ from rich.text import Text as Styled
 
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, PositionEncoding, Text, encode
-from lsp.client import EditorClient, ServerFailed
+from lsp.client import EditorClient, ServerFailed, position
 from lsp.exits import DONE, ENGINE_FAILED, UsageError
 from lsp.server import STATS_METHOD
 
@@ -150,13 +149,11 @@ async def _play(client: EditorClient, path: Path, text: Text) -> list[Outcome]:
     text = text.apply(rest)
     language = language_for(path.name)
     language_id = language.lsp_ids[0] if language else "plaintext"
-    client.text_document_did_open(
-        types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language_id, 0, text.decode()))
-    )
+    client.open_document(uri, text.decode(), language_id)
     outcomes = []
     for number, step in enumerate(steps, start=1):
+        client.change_document(uri, number, text, step.edits)
         for edit in step.edits:
-            client.text_document_did_change(_change(uri, number, text, edit))
             text = text.apply(edit)
             if edit.start <= caret:
                 caret += len(edit.new) - (edit.end - edit.start)
@@ -165,34 +162,16 @@ async def _play(client: EditorClient, path: Path, text: Text) -> list[Outcome]:
 
 
 async def _ask(client: EditorClient, uri: str, text: Text, caret: int) -> Outcome:
-    params = types.InlineCompletionParams(
-        text_document=types.TextDocumentIdentifier(uri),
-        position=_position(text, caret),
-        context=types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic),
-    )
-    answer = await client.wait_for(client.text_document_inline_completion_async(params))
-    items = answer.items if isinstance(answer, types.InlineCompletionList) else answer or []
+    at = position(text, caret)
+    items = await client.wait_for(client.suggestions(uri, at))
     ghost = ""
     if items:
-        start = items[0].range.start if items[0].range else params.position
+        start = items[0].range.start if items[0].range else at
         replaced = text.slice(text.offset_at(start.line, start.character, PositionEncoding.UTF8), caret)
         ghost = str(items[0].insert_text).removeprefix(replaced)
     stats = await client.wait_for(client.protocol.send_request_async(STATS_METHOD, {"uri": uri}))
     # pygls makes named tuples of results that it does not know.
     return Outcome(text, caret, ghost, stats.tokens._asdict(), stats.timings_ms._asdict())
-
-
-def _change(uri: str, number: int, text: Text, edit: Edit) -> types.DidChangeTextDocumentParams:
-    span = types.Range(_position(text, edit.start), _position(text, edit.end))
-    return types.DidChangeTextDocumentParams(
-        types.VersionedTextDocumentIdentifier(number, uri),
-        [types.TextDocumentContentChangePartial(span, edit.new.decode())],
-    )
-
-
-def _position(text: Text, offset: int) -> types.Position:
-    line, column = text.position_at(offset, PositionEncoding.UTF8)
-    return types.Position(line, column)
 
 
 def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:

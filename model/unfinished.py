@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from model.engine import ModelError
+from model.machine import is_same
 
 Result = dict[str, Any]
 
@@ -26,6 +30,17 @@ def begun(output: Path, empty: Result) -> Result:
     except (OSError, ValueError, TypeError, KeyError):
         return empty
     return empty | found if same else empty
+
+
+def recorded(output: Path, found: Result, names: Sequence[str]) -> Result:
+    """The whole result that stands in `output`, some of whose figures are to stand beside new ones.
+
+    Raises `ModelError` unless it agrees with `found` in what these names tell and is of the same machine.
+    """
+    old: Result = json.loads(output.read_text(encoding="utf-8"))
+    if any(old[name] != found[name] for name in names) or not is_same(old["machine"], found["machine"]):
+        raise ModelError(f"{output} differs in {', '.join(names)} or machine; write to another file.")
+    return old
 
 
 def keep(output: Path, found: Result) -> None:

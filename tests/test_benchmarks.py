@@ -20,6 +20,7 @@ from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.edit_latency import measure, rows_of_others
 from benchmarks.peers import Transformers, taken_up
 from model.embedded.checkpoint import native_dtype
+from model.engine import ModelError
 from model.factory import DEFAULT_MODEL
 from model.training.corpus import CorpusFile
 
@@ -57,7 +58,7 @@ def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
     result.write_text(json.dumps({**same, "machine": {"cores": 2, "commit": "b"}, "rows": rows}))
     now = {**same, "machine": {"cores": 2, "commit": "c"}, "asked": {"peers": "keyturn,transformers"}}
     assert rows_of_others(result, now, [500, 2000]) == [{"commit": "b", **row} for row in rows[1:]]
-    with pytest.raises(SystemExit, match="another model or machine"):
+    with pytest.raises(ModelError, match="differs in model"):
         rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}}, [500])
 
 

@@ -13,7 +13,6 @@ an editor, one completion of the rest of the line at each caret, greedy.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -26,14 +25,14 @@ from ast_tools.text import Text
 from model.completer import Completer
 from model.engine import ModelError, ReuseMode
 from model.factory import EngineSettings, load_embedded
-from model.machine import is_same, machine, weights
+from model.machine import machine, weights
 from model.snapshot import Snapshot
 from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
 from model.training.corpus import CorpusFile
 from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
-from model.unfinished import begun, finish, keep
+from model.unfinished import begun, finish, keep, recorded
 
 BUDGETS = (512, 2048, 4096)
 """Tokens of prompt and completion together."""
@@ -245,15 +244,12 @@ def evaluate(
     return found
 
 
-def _others(recorded: Path, found: dict[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
+def _others(output: Path, found: dict[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
     """The recorded results that are not to be measured now, each with its commit."""
-    if not recorded.is_file():
+    if not output.is_file():
         return {}
-    old: dict[str, Any] = json.loads(recorded.read_text(encoding="utf-8"))
+    old = recorded(output, found, ("weights", "carets", "seed"))
     commit = old["machine"]["commit"]
-    same = all(old[name] == found[name] for name in ("weights", "carets", "seed"))
-    if not same or not is_same(old["machine"], found["machine"]):
-        raise ModelError(f"{recorded} is of other weights, carets or another machine; write to another file.")
     kept = {name: {"commit": commit, **row} for name, row in old["results"].items() if name not in chosen}
     return {"results": kept, "by_kind": old["by_kind"]}
 

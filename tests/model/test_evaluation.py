@@ -260,7 +260,7 @@ def test_some_figures_are_measured_again(tmp_path: Path) -> None:
         assert row == before["results"][name] | ({} if "edit" in name else {"commit": "before"})
     assert found["by_kind"] == before["by_kind"]
     assert "; at before: context 512, context 2048" in whole(found)
-    with pytest.raises(ModelError, match="other weights, carets"):
+    with pytest.raises(ModelError, match="differs in weights, carets"):
         evaluate(tmp_path, FILES, 5, output, only="edit")
     with pytest.raises(ModelError, match="'moon' in its name"):
         evaluate(tmp_path, FILES, 6, output, only="moon")
