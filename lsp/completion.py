@@ -227,10 +227,12 @@ class Suggester:
     def settings_changed(self, settings: Settings) -> None:
         """Suggestions made under other settings are no longer served, nor asked for where none are wanted now."""
         self.settings = settings
-        for uri, latest in self.latest.items():
+        for latest in self.latest.values():
             latest.remembered = None
-            document = self.documents.get(uri)
-            if document is not None and not self._is_wanted(document):
+        for document in self.documents:
+            if not self._is_wanted(document):
+                uri = document.snapshot.document
+                self.engine.stop_idle(uri)
                 self._supersede(uri)
 
     def _start_timer(self, document: Document) -> None:

@@ -232,6 +232,16 @@ def editor_layer(raw: object) -> Layer:
     return Layer("the editor's settings", values)
 
 
+def is_of_others(raw: object) -> bool:
+    """Whether settings that an editor sent are other servers' sections, and nothing of ours."""
+    return (
+        isinstance(raw, Mapping)
+        and bool(raw)
+        and "keyturn" not in raw
+        and all(isinstance(value, Mapping) and name not in CLIENT_ONLY for name, value in raw.items())
+    )
+
+
 def _project_layers(root: Path, problems: list[str]) -> list[Layer]:
     pyproject = _file_layer(root / "pyproject.toml", problems, table=("tool", "keyturn"), is_project=True)
     own = _file_layer(root / "keyturn.toml", problems, is_project=True)

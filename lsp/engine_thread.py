@@ -76,6 +76,7 @@ class EngineThread:
         self._chores: deque[Callable[[], None]] = deque()
         self._requests: OrderedDict[str, Job[Any]] = OrderedDict()
         self._idle: OrderedDict[str, Work[bool]] = OrderedDict()
+        """Until it is finished; the first one runs. The latest comes first: someone is in that file now."""
         self._running: tuple[str, Job[Any]] | None = None
         self._running_idle: str | None = None
         self._num_loads = 0
@@ -146,11 +147,12 @@ class EngineThread:
     def when_idle(self, document: str, work: Work[bool]) -> None:
         """Do `work` while nothing else is to be done, again and again until it answers False.
 
-        Replaces the document's earlier idle work.
+        Replaces the document's earlier idle work, and comes before that of others.
         """
         with self._wake:
             self._drop_idle(document)
             self._idle[document] = work
+            self._idle.move_to_end(document, last=False)
             self._wake.notify()
 
     def stop_idle(self, document: str) -> None:
@@ -177,7 +179,7 @@ class EngineThread:
             self._closing = True
             jobs = list(self._requests.values())
             self._requests.clear()
-            self._idle.clear()
+            self._stop_all_idle()
             if self._running is not None:
                 jobs.append(self._running[1])
             self._wake.notify()
@@ -191,6 +193,10 @@ class EngineThread:
         self._idle.pop(document, None)
         if self._running_idle == document:
             self._running_idle = None
+
+    def _stop_all_idle(self) -> None:
+        self._idle.clear()
+        self._running_idle = None
 
     def _add_chore(self, chore: Callable[[], None]) -> None:
         with self._wake:
@@ -223,7 +229,7 @@ class EngineThread:
                     self._running = (document, job)
                     return lambda: self._do_request(document, job)
                 if self._completer is not None and self._idle:
-                    document, work = self._idle.popitem(last=False)
+                    document, work = next(iter(self._idle.items()))
                     self._running_idle = document
                     return lambda: self._do_idle(document, work)
                 self._wake.wait()
@@ -256,9 +262,8 @@ class EngineThread:
             logger.exception("Idle work failed.")
         self._look_at_completer(document)
         with self._wake:
-            if more and self._running_idle == document:
-                self._idle[document] = work
-                self._idle.move_to_end(document, last=False)  # each file's cache is turned once, not for each slice
+            if not more and self._running_idle == document:
+                del self._idle[document]
             self._running_idle = None
 
     def _is_interrupted(self, document: str) -> bool:
@@ -323,7 +328,7 @@ class EngineThread:
         with self._wake:
             jobs = list(self._requests.values())
             self._requests.clear()
-            self._idle.clear()
+            self._stop_all_idle()
         self._set_state("error", message)
         for job in jobs:
             job.fail(ModelError(message))

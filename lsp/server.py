@@ -19,7 +19,7 @@ from pygls.uris import to_fs_path
 
 from ast_tools.text import PositionEncoding
 from lsp.completion import Suggester
-from lsp.config import Configuration, Layer, Settings, configure, editor_layer, standard_layers
+from lsp.config import Configuration, Layer, Settings, configure, editor_layer, is_of_others, standard_layers
 from lsp.convert import ACCEPTED_COMMAND
 from lsp.documents import Documents
 from lsp.engine_thread import EngineThread
@@ -95,6 +95,8 @@ class KeyturnServer(LanguageServer):
 
     async def reconfigure(self, raw: object) -> None:
         """The editor's settings have changed: it sent them, or sent nothing and is asked. Files are read again."""
+        if isinstance(raw, dict) and isinstance(raw.get("keyturn"), dict):
+            self._initial_layer = editor_layer(None)  # even a section without settings takes the first ones back
         self._outer_layers, self._outer_problems = standard_layers(self._root)
         if editor_layer(raw).values or not self._pulls_configuration:
             self._hear_editor(raw)
@@ -124,13 +126,12 @@ class KeyturnServer(LanguageServer):
         }
 
     def _hear_editor(self, raw: object) -> None:
-        """Settings that the client has sent, or answered. Once it tells any, or none, it no longer means its first."""
-        layer = editor_layer(raw)
-        if isinstance(raw, dict):
-            if raw and not layer.values and "keyturn" not in raw:
-                return  # other servers' settings
+        """Settings that the client has sent, or answered. Once it tells any it no longer means its first ones."""
+        if is_of_others(raw):
+            return
+        self._editor_layer = editor_layer(raw)
+        if self._editor_layer.values:
             self._initial_layer = editor_layer(None)
-        self._editor_layer = layer
 
     def _take_settings(self) -> None:
         self._configure()
@@ -220,11 +221,14 @@ def _lose(ls: KeyturnServer, raw_params: object) -> None:
     """A change that cannot be read: what the document holds now is unknown, so nothing is suggested in it."""
     item = raw_params.get("textDocument") if isinstance(raw_params, dict) else None
     uri = item.get("uri") if isinstance(item, dict) else None
-    if isinstance(uri, str) and ls.documents.get(uri) is not None:
+    document = ls.documents.get(uri) if isinstance(uri, str) else None
+    if document is not None:
+        uri = document.snapshot.document
         ls.documents.close(uri)
         ls.suggester.closed(uri)
-        ls.status.say_once(
-            "The editor sent a change that keyturn cannot read. Nothing is suggested in that file until reopened.",
+        ls.status.say(
+            f"The editor sent a change of {document.snapshot.path or uri} that keyturn cannot read. "
+            "Nothing is suggested there until the file is opened again.",
             types.MessageType.Warning,
         )
 

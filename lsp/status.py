@@ -62,7 +62,11 @@ class Status:
         """Show a message in the editor; the same one never again in this session."""
         if message not in self._said:
             self._said.add(message)
-            self._server.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
+            self.say(message, kind)
+
+    def say(self, message: str, kind: types.MessageType) -> None:
+        """Show a message in the editor."""
+        self._server.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
 
     def send(self) -> None:
         if not self.wants_status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from model.engine import (
 from model.refresh import next_slice
 from model.reuse import ReusePlan, plan_reuse
 from model.tokenizer import IntArray, Tokenizer
+
+logger = logging.getLogger(__name__)
 
 LINE_TOKENS = 12
 """Tokens of a suggested line, about."""
@@ -175,8 +178,10 @@ class EmbeddedEngine:
         except Exception as error:
             self.forget(document)
             if isinstance(error, (RuntimeError, MemoryError)):
-                advice = "should memory be short, lower `context_tokens` or `memory_mb`"
-                raise EngineError(f"The model failed ({error}); {advice}.") from error
+                logger.exception("The model failed.")
+                raise EngineError(
+                    "The model failed, as the log tells. Should memory be short, lower `context_tokens` or `memory_mb`."
+                ) from error
             raise
 
     def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:

@@ -16,6 +16,7 @@ from typing import Any
 
 from model.engine import (
     CancelCheck,
+    Cancelled,
     Completion,
     CompletionRequest,
     RequestError,
@@ -156,8 +157,12 @@ class VllmEngine:
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         known = self._documents.get(document)
-        step = known.refresh_step() if known is not None and not cancelled() else None
-        if known is None or step is None:
+        if known is None:
+            return False
+        if cancelled():
+            raise Cancelled("Idle work gave way.")
+        step = known.refresh_step()
+        if step is None:
             return False
         self._compute(step, cancelled)
         known.refreshed(step)

@@ -273,6 +273,60 @@ def test_idle_work_is_done_slice_by_slice_until_nothing_is_left() -> None:
     on_bench(test)
 
 
+def test_the_latest_idle_work_comes_first() -> None:
+    """Someone who goes to another file does not wait until all of the first one is refreshed."""
+
+    async def test(bench: Bench) -> None:
+        holding, order, finished = Holding(result=True), [], threading.Event()
+
+        def of(document: str, left: int) -> Callable[[Completer, CancelCheck], bool]:
+            slices = iter(range(left, -1, -1))
+
+            def work(completer: Completer, cancelled: CancelCheck) -> bool:
+                order.append(document)
+                more = bool(next(slices))
+                if not more and document == "a":
+                    finished.set()
+                return more
+
+            return work
+
+        bench.thread.when_idle("blocked", holding)
+        await holding.until_running()
+        bench.thread.when_idle("a", of("a", 3))
+        bench.thread.when_idle("b", of("b", 2))
+        bench.thread.stop_idle("blocked")
+        assert await asyncio.to_thread(finished.wait, PATIENCE)
+        assert order == ["b"] * 3 + ["a"] * 4
+
+    on_bench(test)
+
+
+def test_idle_work_that_comes_later_does_not_wait_for_the_whole_of_another() -> None:
+    async def test(bench: Bench) -> None:
+        second_slice, first, order = threading.Event(), threading.Event(), []
+
+        def long(completer: Completer, cancelled: CancelCheck) -> bool:
+            order.append("long")
+            first.set()
+            assert second_slice.wait(PATIENCE)
+            return len(order) < 9
+
+        def other(completer: Completer, cancelled: CancelCheck) -> bool:
+            order.append("other")
+            return False
+
+        bench.thread.when_idle("a", long)
+        assert await asyncio.to_thread(first.wait, PATIENCE)
+        bench.thread.when_idle("b", other)
+        second_slice.set()
+        while len(order) < 9:
+            await asyncio.sleep(0.01)
+        assert order.index("other") == 1
+
+    on_bench(test)
+
+
 @pytest.mark.parametrize("stop", ["stop_idle", "forget"])
 def test_stopped_idle_work_does_not_come_back(stop: str) -> None:
     async def test(bench: Bench) -> None:

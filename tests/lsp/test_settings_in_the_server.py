@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lsprotocol.types import TextDocumentItem
 
+from lsp.completion import Suggester
+from lsp.config import Settings
+from lsp.documents import Documents
+from lsp.engine_thread import EngineThread
+from lsp.status import Status
 from tests.lsp.client import PATIENCE, Client, ServerError, serving
 
 URI = "file:///project/main.py"
@@ -121,6 +127,27 @@ def test_first_settings_can_be_unset(tmp_path: Path) -> None:
         assert client.texts(URI, 0, 1) == ["hello"]
 
 
+def test_an_empty_answer_takes_nothing_back(tmp_path: Path) -> None:
+    """Some clients answer an empty table for a section that they do not know."""
+    with serving(tmp_path, settings={}) as client:
+        client.initialize(options={"maxTokens": 1}, workspace={"configuration": True})
+        client.open(URI, "x")
+        client.texts(URI, 0, 1)
+        assert client.stats(URI)["tokens"]["generated"] == 1
+
+
+@pytest.mark.parametrize("rest", [{"enabled": None}, {"command": ["keyturn"]}])
+def test_the_last_setting_can_be_unset(tmp_path: Path, rest: dict[str, Any]) -> None:
+    """What is left is ours, though there are no settings of the server in it."""
+    with serving(tmp_path) as client:
+        client.initialize()
+        client.open(URI, "x")
+        client.notify("workspace/didChangeConfiguration", {"settings": {"enabled": False}})
+        assert client.complete(URI, 0, 1) == []
+        client.notify("workspace/didChangeConfiguration", {"settings": rest})
+        assert client.texts(URI, 0, 1) == ["hello"]
+
+
 def test_files_are_read_again_when_settings_change(tmp_path: Path) -> None:
     with serving(tmp_path) as client:
         client.initialize(root=tmp_path)
@@ -179,3 +206,28 @@ def test_the_log_goes_to_the_file_that_is_named(tmp_path: Path) -> None:
     content = log.read_text(encoding="utf-8")
     assert "not open: file:///never/opened.py" in content
     assert "secret" not in content
+
+
+class EngineThatIsTold(EngineThread):
+    """Notes what work is given up for which document; nothing runs."""
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+
+    def stop_idle(self, document: str) -> None:
+        self.stopped.append(document)
+
+    def withdraw(self, document: str) -> None:
+        pass
+
+
+@pytest.mark.asyncio
+async def test_settings_that_exclude_a_file_end_what_was_begun_ahead() -> None:
+    """The file was never asked about; its text must not reach the engine, which may be a server elsewhere."""
+    documents, engine = Documents(), EngineThatIsTold()
+    suggester = Suggester(documents, engine, Status.__new__(Status))
+    for name in ("a.env", "b.py"):
+        suggester.opened(documents.open(TextDocumentItem(f"file:///project/{name}", "", 1, "SECRET=1")))
+    suggester.settings_changed(Settings(disabled_globs=("*.env",)))
+    assert engine.stopped == ["file:///project/a.env"]
+    assert [*suggester._timers] == ["file:///project/b.py"]
