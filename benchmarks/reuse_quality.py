@@ -2,29 +2,33 @@
 
     python benchmarks/reuse_quality.py --work FOLDER [--java FOLDER] [--javascript FOLDER] [--cases N]
 
-Each case is a line of a file that the model has never seen, to be written with the rest of the file around it, after an
-edit above it: lines were put in (insertion), taken out (deletion), changed in four places (edits), or a name that the
-line uses was changed everywhere above (rename). The text after the edit is the real file, the text before it is made
-up, so the real line is the right answer whatever the cache has seen. The cache is filled before the edit and then used:
+Each case is a line of code of a file that the model has never seen, to be written with the rest of the file around it,
+after an edit above it: lines were put in (insertion), taken out (deletion), changed in four places (edits), or a name
+that the line uses was changed everywhere above (rename). The text after the edit is the real file, the text before it
+is made up, so the real line is the right answer whatever the cache has seen. The cache is filled before the edit and
+then used:
 
     full        everything is computed again
     pie         keys are turned, nothing but the edit is computed
     unturned    keys are left where they stood (the paper's Conflict Fast Encoding)
     refreshed   pie, once 25 %, 50 % or all of what is stale was computed again in idle time
 
-Then the same after sessions of 1, 10 and 100 edits without a refresh, each followed by a request. Exact match and edit
-similarity of the line, greedy; how many lines are right in one way only (gained) and with full computation only (lost);
-and the divergence of the next token's distribution from that of full computation, in nats.
+Then the same after sessions of 1, 10 and 100 edits without a refresh, each followed by a request. Java and JavaScript
+have the three tasks only. Exact match and edit similarity of the line, greedy; how many lines are right in one way only
+(gained) and with full computation only (lost); and the divergence of the next token's distribution from that of full
+computation, in nats.
 
 Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
-benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder; Java and JavaScript are
-any folders of sources (docs/benchmarks.md says which ones were taken).
+benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder, each is drawn as often as
+any other; Java and JavaScript are any folders of sources (docs/benchmarks.md says which ones were taken), what lies in
+each counts as a package.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import multiprocessing
 import os
 import random
@@ -34,20 +38,23 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
+from ast_tools.tree import SyntaxTree
 from model.checkpoint_files import name_of
 from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
-from model.engine import CompletionRequest, ReuseMode, TokenCounts
+from model.engine import CompletionRequest, ReuseMode
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine, weights
 from model.prompt import Prompt
+from model.reuse import ReusePlan
 from model.snapshot import Snapshot
 from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
@@ -123,7 +130,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--java", type=Path)
     parser.add_argument("--javascript", type=Path)
-    parser.add_argument("--cases", type=int, default=600, help="of Python for each task; a third as many of the others")
+    parser.add_argument("--cases", type=int, default=600, help="of each task in Python; a third as many of the rest")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
@@ -136,13 +143,14 @@ def main() -> None:
         "weights": weights(args.model),
         "context_tokens": CONTEXT,
         "cases": args.cases,
+        "sources": {name: digest(texts) for name, texts in files.items()},
         "machine": machine(),
         **{name: {} for name in files},
     }
     found = begun(args.output, empty)
     with multiprocessing.get_context("spawn").Pool(args.processes, load, (args.model,)) as pool:
         for name, texts in files.items():
-            for task, cases in tasks(texts, args.cases if name == "Python" else args.cases // 3):
+            for task, cases in all_tasks(texts, args.cases) if name == "Python" else tasks(texts, args.cases // 3):
                 if task not in found[name]:
                     drawn = list(cases)
                     found[name][task] = table(drawn, pool.imap(loaded_answers, drawn), f"{name}, {task}")
@@ -169,14 +177,29 @@ def sources(folder: Path, suffix: str) -> list[CorpusFile]:
     for path in sorted(folder.rglob(f"*.{suffix}")):
         text = path.read_bytes().decode("utf-8", errors="replace")
         if 2_000 < len(text) < 200_000 and max(map(len, text.splitlines())) < 400:
-            found.append(CorpusFile(path.parent.name, str(path.relative_to(folder)), text))
+            inside = path.relative_to(folder)
+            found.append(CorpusFile(inside.parts[0], str(inside), text))
     return found
 
 
+def digest(files: Sequence[CorpusFile]) -> str:
+    """What tells one set of sources from another: how many files, and the beginning of a hash."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.package}/{file.path}\n{file.text}".encode())
+    return f"{len(files)} files, {whole.hexdigest()[:12]}"
+
+
 def tasks(files: Sequence[CorpusFile], count: int) -> Iterator[tuple[str, Iterator[Case]]]:
-    """Of one language: each task and its cases."""
+    """The paper's three tasks and their cases."""
     for task, draw in TASKS.items():
         yield task, draw_cases(files, count, draw)
+
+
+def all_tasks(files: Sequence[CorpusFile], count: int) -> Iterator[tuple[str, Iterator[Case]]]:
+    """These, and a third as many renames and sessions."""
+    yield from tasks(files, count)
+    yield "rename", draw_cases(files, max(1, count // 3), rename)
     for length in SESSIONS:
         task = f"session of {length} edits" if length > 1 else "session of 1 edit"
         yield task, draw_cases(files, max(1, count // 3), partial(several, places=length), every_step=True)
@@ -188,9 +211,13 @@ Draw = Callable[[Caret, random.Random], "list[Change] | None"]
 def draw_cases(files: Sequence[CorpusFile], count: int, draw: Draw, *, every_step: bool = False) -> Iterator[Case]:
     """`count` lines with a past, the same ones for the same files and task."""
     rng, found = random.Random(SEED), 0
-    weights = [len(file.text) for file in files]
+    packages: dict[str, list[CorpusFile]] = defaultdict(list)
+    for file in files:
+        packages[file.package].append(file)
+    names = sorted(packages)
     for _ in range(1000 * count):
-        line = a_line(rng.choices(files, weights)[0], rng)
+        choice = packages[rng.choice(names)]
+        line = a_line(rng.choices(choice, [len(file.text) for file in choice])[0], rng)
         past = draw(line, rng) if line else None
         if line and past:
             found += 1
@@ -209,7 +236,15 @@ def a_line(file: CorpusFile, rng: random.Random) -> Caret | None:
     code = line.strip().decode(errors="ignore")
     if end < 0 or not 5 <= len(code) <= 120 or code.startswith(COMMENTS) or data.count(b"\n", 0, start) < 20:
         return None
-    return Caret(file, data, start + len(line) - len(line.lstrip()), end, "line")
+    caret = Caret(file, data, start + len(line) - len(line.lstrip()), end, "line")
+    return None if tree_of(file).is_in_string_or_comment(caret.offset) else caret
+
+
+@lru_cache(maxsize=100)
+def tree_of(file: CorpusFile) -> SyntaxTree:
+    language = language_for(file.path)
+    assert language is not None
+    return SyntaxTree.parse(Text.from_str(file.text), language)
 
 
 def table(cases: Iterable[Case], answers: Iterable[dict[str, Answer]], title: str = "") -> dict[str, Any]:
@@ -223,10 +258,19 @@ def table(cases: Iterable[Case], answers: Iterable[dict[str, Answer]], title: st
     return {way: tally.summary() for way, tally in tallies.items()}
 
 
+class UnturnedCache(KVCache):
+    """Keys stay rotated to where they were encoded, and are taken for turned wherever they come to stand."""
+
+    def splice(self, plan: ReusePlan, prompt: Prompt) -> None:
+        super().splice(plan, prompt)
+        self.lags[:] = 0
+
+    def _turn(self, start: int, end: int, lag: int = 0) -> None:
+        pass
+
+
 class Answers:
     """One case, answered in every way from the same past."""
-
-    ways = ("full", "pie", "unturned", *SHARES)
 
     def __init__(self, completer: Completer, case: Case) -> None:
         import torch
@@ -247,74 +291,67 @@ class Answers:
             snapshot = Snapshot("file", text, revision, tuple(edits[:revision]))
             if case.every_step or revision in (0, len(edits)):
                 self._stages.append(completer.prompt(snapshot, at, MAX_TOKENS))
-        self._prompt: Prompt = self._stages[-1]
-        self._kept = self._after_past("pie")
-        # Of a single edit both kinds of cache have seen nothing yet.
-        self._moved = self._after_past("unturned") if len(self._stages) > 2 else self._kept
         self._full = torch.log_softmax(self._scores("full", "off"), dim=-1)
 
     def all(self) -> dict[str, Answer]:
         """Way to answer → answer. Nothing of the case stays with the engine."""
-        found = {way: self._answer(way) for way in self.ways}
+        full = self._line("full", "exact"), 0.0
+        kept = self._after_past(KVCache)
+        # Of a single edit both kinds of cache have seen nothing yet.
+        moved = unturned(kept) if len(self._stages) == 2 else self._after_past(UnturnedCache)
+        found = {"full": full, "pie": self._answer("pie", kept), "unturned": self._answer("unturned", moved)}
+        stale = kept.num_stale
+        for way, share in SHARES.items():
+            self._engine._caches["pie"] = kept
+            while kept.num_stale > stale * (1 - share):
+                self._engine.refresh("pie")
+            found[way] = self._answer("pie", kept)
         self._completer.forget("file")
-        for name in (*self.ways, "past"):
-            self._engine.forget(name)
+        self._engine.forget("full")
         return found
 
-    def _answer(self, way: str) -> Answer:
+    def _answer(self, document: str, cache: KVCache) -> Answer:
+        """From what the cache holds, which the engine has only meanwhile: of others it releases the turned keys."""
         import torch
 
-        if way == "full":
-            return self._line("full", "exact"), 0.0
-        source = self._moved if way == "unturned" else self._kept
-        cache = self._engine._caches[way] = clone(source)
-        if way in SHARES:
-            self._splice(way, "pie")
-            self._engine._encode_holes(cache, self._request(way, "pie"), lambda: False)
-            stale = cache.num_stale
-            while cache.num_stale > stale * (1 - SHARES[way]):
-                self._engine.refresh(way)
-        scores = torch.log_softmax(self._scores(way, "pie", turned=way != "unturned"), dim=-1)
+        self._engine._caches[document] = cache
+        scores = torch.log_softmax(self._scores(document, "pie"), dim=-1)
         divergence = float((self._full.exp() * (self._full - scores)).sum())
-        return self._line(way, "pie"), max(0.0, divergence)
+        line = self._line(document, "pie")
+        self._engine.forget(document)
+        return line, max(0.0, divergence)
 
-    def _after_past(self, way: str) -> KVCache:
+    def _after_past(self, kind: type[KVCache]) -> KVCache:
         """The cache as the requests before the last edit have left it."""
-        self._engine.forget("past")
+        cache = kind(self._engine.decoder.config.cache_shape, self._engine.decoder.rotary)
+        self._engine._caches["past"] = cache
         for prompt in self._stages[:-1]:
-            request = CompletionRequest("past", prompt, MAX_TOKENS)
-            cache = self._engine._open("past")
-            self._engine._splice(cache, request)
-            if way == "unturned":
-                leave_unturned(cache)
-            self._engine._encode_holes(cache, request, lambda: False)
-        return clone(self._engine._caches["past"])
+            self._encode(CompletionRequest("past", prompt, MAX_TOKENS))
+        self._engine.forget("past")
+        return cache
 
-    def _request(self, way: str, reuse: ReuseMode) -> CompletionRequest:
-        return CompletionRequest(way, self._prompt, MAX_TOKENS, reuse=reuse, stop=end_of_line)
+    def _encode(self, request: CompletionRequest) -> Any:
+        cache = self._engine._open(request.document)
+        self._engine._splice(cache, request)
+        return self._engine._encode_holes(cache, request, lambda: False)
 
-    def _splice(self, way: str, reuse: ReuseMode) -> TokenCounts:
-        return self._engine._splice(self._engine._open(way), self._request(way, reuse))
+    def _request(self, document: str, reuse: ReuseMode) -> CompletionRequest:
+        return CompletionRequest(document, self._stages[-1], MAX_TOKENS, reuse=reuse, stop=end_of_line)
 
-    def _scores(self, way: str, reuse: ReuseMode, *, turned: bool = True) -> Any:
-        self._splice(way, reuse)
-        cache = self._engine._caches[way]
-        if not turned:
-            leave_unturned(cache)
-        hidden = self._engine._encode_holes(cache, self._request(way, reuse), lambda: False)
+    def _scores(self, document: str, reuse: ReuseMode) -> Any:
+        hidden = self._encode(self._request(document, reuse))
         return self._engine.decoder.logits(hidden[-1:])[0]
 
-    def _line(self, way: str, reuse: ReuseMode) -> str:
-        return self._engine.complete(self._request(way, reuse)).text.rstrip()
+    def _line(self, document: str, reuse: ReuseMode) -> str:
+        return self._engine.complete(self._request(document, reuse)).text.rstrip()
 
 
-def clone(cache: KVCache) -> KVCache:
-    return copy.deepcopy(cache, {id(cache._rotary): cache._rotary})
-
-
-def leave_unturned(cache: KVCache) -> None:
-    """Take the keys for turned that are not."""
-    cache.lags[:] = 0
+def unturned(cache: KVCache) -> UnturnedCache:
+    """A copy whose keys stay where they stand now."""
+    found = copy.deepcopy(cache, {id(cache._rotary): cache._rotary})
+    found.__class__ = UnturnedCache
+    assert isinstance(found, UnturnedCache)
+    return found
 
 
 def before_edits(data: bytes, past: Sequence[Change]) -> tuple[bytes, list[Edit]]:
@@ -388,7 +425,7 @@ def foreign(line: Caret, rng: random.Random, count: int) -> bytes:
     return b"".join(lines[first : first + count])
 
 
-TASKS: dict[str, Draw] = {"insertion": insertion, "deletion": deletion, "edits": several, "rename": rename}
+TASKS: dict[str, Draw] = {"insertion": insertion, "deletion": deletion, "edits": several}
 
 
 if __name__ == "__main__":
