@@ -1,9 +1,9 @@
 """What an edit costs: from the edit to the first token and to a suggestion, against what else could answer.
 
-    python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,vllm,…]
+    python benchmarks/edit_latency.py [--sizes 500,1000,…] [--model FOLDER] [--peers keyturn,vllm,…] [--edits …]
 
 A real file of so many tokens, the caret at its end. The file is edited at 2 %, at 50 % or just above the caret: a
-character or a line put in, a line taken out, a line rewritten, a name changed in twenty places; or the caret jumps
+character or a line put in, a line taken out, a line rewritten, names changed in twenty places; or the caret jumps
 elsewhere; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
 asked for the one behind it, several edits in a row. Tokenising is in the figures of keyturn's engines and not in the
 others'. Of keyturn's embedded engine `edit` is told, too: tokens and keys laid out anew, before anything is encoded.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import sysconfig
 import tempfile
@@ -44,6 +45,7 @@ SIZES = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 PLACES = {"2 %": 0.02, "50 %": 0.5, "above the caret": 1.0}
 LINE_TOKENS = 16
 """Tokens of a suggested line. Random weights never end one."""
+RENAMED = 20
 REPEATS = 7
 SECONDS = 8
 """After so long in one row there are no more repeats; two there are always."""
@@ -80,10 +82,14 @@ class Document:
         prompt = self.completer.prompt(snapshot, self.caret, LINE_TOKENS)
         return prompt, (time.perf_counter() - started) * 1000
 
-    def line_at(self, share: float) -> tuple[int, int]:
-        """Start and end of a line at a share of the text in front of the caret, at 1 the second above the caret."""
-        at = int(len(self.data) * share) if share < 1 else self._lines_above(2)
+    def line_at(self, share: float, further: int = 0) -> tuple[int, int]:
+        """Start and end of a line at a share of the text in front of the caret, at 1 the second above the caret; or of
+        one `further` down, at 1 up.
+        """
+        at = int(len(self.data) * share) if share < 1 else self._lines_above(2 + further)
         start = self.data.rfind(b"\n", 0, max(0, at)) + 1
+        for _ in range(further if share < 1 else 0):
+            start = self.data.index(b"\n", start) + 1
         return start, self.data.index(b"\n", start)
 
     def _lines_above(self, count: int) -> int:
@@ -109,20 +115,20 @@ def line_out(document: Document, share: float) -> None:
 
 
 def line_anew(document: Document, share: float) -> None:
-    start, end = document.line_at(share)
-    document.apply(Edit(start, end, b"    total = %d" % len(document.edits)))
+    """Another line each time, so that it is longer or shorter than what stood there."""
+    number = len(document.edits)
+    start, end = document.line_at(share, number)
+    document.apply(Edit(start, end, b"    total = first%s" % (b" + second" * (number % 4))))
 
 
 def rename(document: Document, share: float) -> None:
-    """Another name at twenty places all over the file, the first one at the share."""
+    """At twenty places all over the file one new name in place of those there, the first place at the share."""
     first = int(len(document.data) * min(share, 0.9))
-    step = (document.caret - first) // 21
-    for i in range(20, 0, -1):
-        at = document.data.rfind(b" ", 0, first + i * step) + 1
-        end = at
-        while document.data[end : end + 1].isalnum():
-            end += 1
-        document.apply(Edit(at, end, b"name%d" % len(document.edits)))
+    names = [match.span() for match in re.finditer(rb"\b(?!name\d)[A-Za-z_]\w+", document.data[: document.caret])]
+    names = max([span for span in names if span[0] >= first], names[-RENAMED:], key=len)
+    new = b"name%d" % (len(document.edits) // RENAMED)
+    for i in reversed(range(RENAMED)):
+        document.apply(Edit(*names[i * len(names) // RENAMED], new))
 
 
 def jump(document: Document, share: float) -> None:
@@ -142,7 +148,7 @@ EDITS: dict[str, Callable[[Document, float], None]] = {
     "line in": line_in,
     "line out": line_out,
     "line anew": line_anew,
-    "rename in 20 places": rename,
+    f"rename in {RENAMED} places": rename,
     "caret jump": jump,
 }
 ANYWHERE = ("append", "caret jump")
@@ -153,6 +159,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--model", type=Path)
     parser.add_argument("--peers", default="keyturn,transformers,llama.cpp,vllm")
+    parser.add_argument("--edits", default=",".join(EDITS), help="kinds of edit, by default all: %(default)s")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--keep-others", action="store_true", help="add the recorded rows not measured now")
@@ -163,19 +170,27 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
-        sizes = [int(size) for size in args.sizes.split(",")]
+        sizes, kinds = [int(size) for size in args.sizes.split(",")], args.edits.split(",")
+        if unknown := set(kinds) - EDITS.keys():
+            raise SystemExit(f"There is no kind of edit {', '.join(unknown)}; there are {', '.join(EDITS)}.")
         empty = {
             "model": model.name,
             "line_tokens": LINE_TOKENS,
             "rows": [],
             "machine": machine(),
-            "asked": {"model": str(args.model), "peers": args.peers, "repeats": args.repeats, "sizes": sizes},
+            "asked": {
+                "model": str(args.model),
+                "peers": args.peers,
+                "repeats": args.repeats,
+                "sizes": sizes,
+                "edits": kinds,
+            },
         }
-        others = rows_of_others(args.output, empty, sizes) if args.keep_others else []
+        others = rows_of_others(args.output, empty) if args.keep_others else []
         found = begun(args.output, empty)
         for size in sizes:
             known = [row for row in found["rows"] if row["tokens"] == size]
-            for row in measure(model, size, args.peers, args.repeats, Path(folder), known):
+            for row in measure(model, size, args.peers, args.repeats, Path(folder), known, kinds):
                 found["rows"].append(row)
                 keep(args.output, found)
     del found["asked"]  # the rows tell
@@ -183,28 +198,37 @@ def main() -> None:
     finish(args.output, found)
 
 
-def rows_of_others(output: Path, found: dict[str, Any], sizes: list[int]) -> list[dict[str, Any]]:
-    """A recorded result's rows of peers and sizes that are not measured now, with the commit that they are of."""
+def rows_of_others(output: Path, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A recorded result's rows of peers, sizes and edits that are not measured now, with the commit they are of."""
     old = recorded(output, found, ("model", "line_tokens"))
     commit = old["machine"]["commit"]
-    peers = tuple(found["asked"]["peers"].split(","))
+    asked = found["asked"]
+    peers = tuple(asked["peers"].split(","))
     return [
         {"commit": commit, **row}
         for row in old["rows"]
-        if row["tokens"] not in sizes or not row["peer"].lower().startswith(peers)
+        if row["tokens"] not in asked["sizes"]
+        or row["edit"] not in asked["edits"]
+        or not row["peer"].lower().startswith(peers)
     ]
 
 
 def measure(
-    model: Path, size: int, peers: str, repeats: int, folder: Path, known: Sequence[dict[str, Any]] = ()
+    model: Path,
+    size: int,
+    peers: str,
+    repeats: int,
+    folder: Path,
+    known: Sequence[dict[str, Any]] = (),
+    kinds: Sequence[str] = tuple(EDITS),
 ) -> Iterator[dict[str, Any]]:
-    """All rows of files of one size, milliseconds, but those known."""
+    """All rows of files of one size and these kinds of edit, milliseconds, but those known."""
     completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
     assert isinstance(completer.engine, EmbeddedEngine)
     for peer in the_peers(model, completer.engine, size, peers, folder):
         for edit, place in cases(peer.name, size):
             row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}
-            if any(row.items() <= other.items() for other in known):
+            if edit not in kinds or any(row.items() <= other.items() for other in known):
                 continue
             row |= trial(completer, peer, size, edit, PLACES.get(place, 0), repeats)
             sys.stderr.write(f"{row}\n")

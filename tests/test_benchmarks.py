@@ -55,17 +55,19 @@ def test_edit_latency(tmp_path: Path) -> None:
 
 
 def test_rows_of_peers_that_are_not_measured_again(tmp_path: Path) -> None:
-    """They stay, as do other sizes, with the commit that they were measured at, if model and machine are the same."""
+    """They stay, as do other sizes and edits, with the commit they were measured at, if model and machine are same."""
     result = tmp_path / "result.json"
     peers = {"keyturn, no cache": {}, "vLLM, prefix cache": {}, "llama.cpp BF16": {"commit": "a"}}
-    rows = [{"tokens": 500, "peer": peer, **told} for peer, told in peers.items()]
-    rows.append({"tokens": 1000, "peer": "keyturn"})
+    rows = [{"tokens": 500, "peer": peer, "edit": "line in", **told} for peer, told in peers.items()]
+    rows.append({"tokens": 1000, "peer": "keyturn", "edit": "line in"})
+    rows.append({"tokens": 500, "peer": "keyturn", "edit": "append"})
+    asked = {"peers": "keyturn,transformers", "sizes": [500, 2000], "edits": ["line in"]}
     same = {"model": "38M", "line_tokens": 16}
     result.write_text(json.dumps({**same, "machine": {"cores": 2, "commit": "b"}, "rows": rows}))
-    now = {**same, "machine": {"cores": 2, "commit": "c"}, "asked": {"peers": "keyturn,transformers"}}
-    assert rows_of_others(result, now, [500, 2000]) == [{"commit": "b", **row} for row in rows[1:]]
+    now = {**same, "machine": {"cores": 2, "commit": "c"}, "asked": asked}
+    assert rows_of_others(result, now) == [{"commit": "b", **row} for row in rows[1:]]
     with pytest.raises(ModelError, match="differs in model"):
-        rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}}, [500])
+        rows_of_others(result, {**now, "machine": {"cores": 4, "commit": "c"}})
 
 
 def test_the_rule_of_llama_cpp() -> None:
