@@ -185,7 +185,11 @@ def line_latency(found: dict[str, Any]) -> str:
 
 
 def ablation(edits: dict[str, Any], plain: dict[str, Any]) -> str:
-    """What training for edits buys: two short runs, after an edit."""
+    """What training for edits buys: two short runs that differ in nothing else, after an edit."""
+    shared = [[one.get("texts"), one.get("tokens")] for one in (edits["trained"], plain["trained"])]
+    same = all(edits[name] == plain[name] for name in ("carets", "seed", "places")) and shared[0] == shared[1]
+    if not same or not edits["trained"]["stale_share"] > plain["trained"]["stale_share"] == 0:
+        raise SystemExit("The two runs of the ablation differ in more than the samples that are trained for edits.")
     lines = []
     for name, found in (("for edits", edits), ("not for edits", plain)):
         for way in ("exact", "pie"):

@@ -90,14 +90,17 @@ class Completer:
         completion.timings_ms.total += tokenized
         return completion
 
-    def score(self, snapshot: Snapshot, caret: int, continuation: bytes, *, reuse: ReuseMode = "pie") -> list[float]:
+    def score(
+        self, snapshot: Snapshot, caret: int, continuation: bytes, *, reuse: ReuseMode = "pie", max_tokens: int = 0
+    ) -> list[float]:
         """Natural-log probabilities of the tokens of a continuation at the byte offset `caret`.
 
+        The prompt leaves room for them; for `max_tokens` where that is more, and then it is the one of `complete`.
         Raises `RequestError` for an engine that cannot tell.
         """
         if not isinstance(self.engine, Scorer):
             raise RequestError(f"The {self.engine_name} engine does not tell probabilities.")
-        prompt = self.prompt(snapshot, caret, len(self.tokenizer.encode(continuation)))
+        prompt = self.prompt(snapshot, caret, max(max_tokens, len(self.tokenizer.encode(continuation))))
         ids = self.tokenizer.encode(prompt.begun + continuation).ids
         return self.engine.score(CompletionRequest(snapshot.document, prompt, len(ids), reuse=reuse), ids)
 

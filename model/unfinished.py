@@ -35,10 +35,13 @@ def begun(output: Path, empty: Result) -> Result:
 def recorded(output: Path, found: Result, names: Sequence[str]) -> Result:
     """The whole result that stands in `output`, some of whose figures are to stand beside new ones.
 
-    Raises `ModelError` unless it agrees with `found` in what these names tell and is of the same machine.
+    Raises `ModelError` unless it agrees with `found` in what these names tell, as far as it has them, and is of the
+    same machine.
     """
     old: Result = json.loads(output.read_text(encoding="utf-8"))
-    if any(old[name] != found[name] for name in names) or not is_same(old["machine"], found["machine"]):
+    if any(old.get(name, found[name]) != found[name] for name in names) or not is_same(
+        old["machine"], found["machine"]
+    ):
         raise ModelError(f"{output} differs in {', '.join(names)} or machine; write to another file.")
     return old
 

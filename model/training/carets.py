@@ -87,7 +87,7 @@ def draw_carets(files: Sequence[CorpusFile], count: int, seed: int = SEED) -> li
 def edit_before(caret: Caret, rng: random.Random) -> EditBefore:
     """A real edit above the caret's line: lines were put in, taken out or written anew, within `MAX_ABOVE` lines."""
     data = caret.data
-    starts = [0] + [i + 1 for i in range(len(data)) if data[i : i + 1] == b"\n"]
+    starts = [0, *(match.end() for match in re.finditer(rb"\n", data))]
     line = sum(start <= caret.offset for start in starts) - 1
     first = rng.randint(max(0, line - MAX_ABOVE), max(0, line - 1))
     last = min(line, first + rng.randint(1, MAX_EDITED))

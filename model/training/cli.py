@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from model.training.train import Progress, Trainer
 
 TOKENIZER = "tokenizer.json"
+_SOURCE = "source.txt"
+"""In a work folder that was prepared here, whose texts it has: of a folder, or of the packages."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +84,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.output:
         check_output(args.output, work)
     if args.start:
-        _start_with(args.start, work)
+        _take_tokenizer(args.start, work)
     _prepare(work, recipe.shape.vocab_size, recipe.shape.max_positions, args.corpus)
     if args.prepare:
         _say(f"Prepared. To train elsewhere, take tokenizer.json, manifest.json and *.npz.xz of {work} there.")
@@ -107,6 +109,8 @@ def _train(args: argparse.Namespace) -> int:
         device=args.device,
         start=args.start,
     )
+    if args.start and (args.start / corpus.MANIFEST).is_file():
+        shutil.copyfile(args.start / corpus.MANIFEST, work / corpus.EARLIER_MANIFEST)
     if trainer.progress.fraction >= 1:
         _say("This run is at its end already; --minutes with more than before, or --from its model, goes on.")
     _say(f"Training in {work}: {len(files.tokens) / 1e6:.1f} million tokens of {len(files)} files.")
@@ -141,13 +145,8 @@ def _signals_stop(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _start_with(model: Path, work: Path) -> None:
-    """Have the work folder use a model's tokenizer, and remember what the model learned from.
-
-    Raises `ModelError` where the folder has made tokens with another tokenizer.
-    """
-    from model.training.corpus import EARLIER_MANIFEST, MANIFEST
-
+def _take_tokenizer(model: Path, work: Path) -> None:
+    """Have the work folder use a model's tokenizer. Raises `ModelError` where it has made tokens with another one."""
     names = (TOKENIZER, "tokenizer_config.json")
     if not all((model / name).is_file() for name in names):
         raise ModelError(f"{model} is not a checkpoint folder; name one with {TOKENIZER}.")
@@ -157,21 +156,21 @@ def _start_with(model: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(model / name, work / name)
-    if (model / MANIFEST).is_file():
-        shutil.copyfile(model / MANIFEST, work / EARLIER_MANIFEST)
 
 
 def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) -> None:
     """Make what the work folder lacks: corpus, tokenizer, shards. Each step is done once.
 
-    Raises `ModelError` where it holds the texts of another folder than `folder`.
+    Raises `ModelError` where it was made of other texts than those of `folder`, or of the packages where that is None.
+    One that was prepared elsewhere does not tell of which.
     """
     from model.training import corpus, shards, tokenizer
 
-    if folder and (work / corpus.MANIFEST).is_file():
-        known = {entry.package for entry in corpus.load_manifest(work)}
-        if folder.resolve().name not in known:
-            raise ModelError(f"{work} has the texts of another corpus than {folder}; use another work folder.")
+    source = work / _SOURCE
+    wanted = "packages" if folder is None else str(folder.resolve())
+    known = source.read_text(encoding="utf-8") if source.is_file() else None
+    if (work / corpus.MANIFEST).is_file() and known != wanted and (known or folder):
+        raise ModelError(f"{work} has the texts of another corpus than {wanted}; use another work folder.")
     if shards.has_shards(work) and (work / TOKENIZER).is_file():
         return
     held_out = corpus.held_out_files(work / "held_out", _say)
@@ -180,6 +179,8 @@ def _prepare(work: Path, vocab_size: int, max_length: int, folder: Path | None) 
             sources = [_folder_source(folder)]
         else:
             sources = [*corpus.installed_sources(), *corpus.fetched_sources(work / "wheels", _say)]
+        work.mkdir(parents=True, exist_ok=True)
+        source.write_text(wanted, encoding="utf-8")
         corpus.build(sources, held_out, work, say=_say)
     files = corpus.load(work)
     if not (work / TOKENIZER).is_file():

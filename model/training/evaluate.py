@@ -13,6 +13,8 @@ an editor, one completion of the rest of the line at each caret, greedy.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,7 @@ from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
 from model.training.corpus import CorpusFile
 from model.training.shards import TokenFiles
 from model.training.tokenizer import load_tokenizer
+from model.training.train import TRAINED
 from model.unfinished import begun, finish, keep, recorded
 
 BUDGETS = (512, 2048, 4096)
@@ -169,7 +172,10 @@ class Evaluation:
                 snapshot, caret.offset, max_tokens=MAX_TOKENS, reuse=reuse, stop=end_of_line
             )
             score.add(caret, completion.text)
-            score.add_probability(caret, completer.score(snapshot, caret.offset, caret.truth.encode(), reuse=reuse))
+            score.add_probability(
+                caret,
+                completer.score(snapshot, caret.offset, caret.truth.encode(), reuse=reuse, max_tokens=MAX_TOKENS),
+            )
             score.stale += completion.tokens.stale
             completer.forget("file")
         return score
@@ -209,8 +215,10 @@ def evaluate(
     found: dict[str, Any] = {
         "model": evaluation.model_name,
         "weights": weights(model),
+        "trained": _trained(model),
         "carets": len(carets),
         "seed": SEED,
+        "places": _digest(carets),
         "packages": sorted({caret.file.package for caret in carets}),
         "results": {},
         "by_kind": {},
@@ -244,11 +252,27 @@ def evaluate(
     return found
 
 
+def _digest(carets: Sequence[Caret]) -> str:
+    """What tells carets and the edits before them from others: the beginning of a hash."""
+    whole, rng = hashlib.sha256(), random.Random(SEED)
+    for caret in carets:
+        past = edit_before(caret, rng)
+        whole.update(f"{caret.file.path}:{caret.offset}:{past.edit.start}:{len(past.data)}\n".encode() + past.edit.new)
+    return whole.hexdigest()[:16]
+
+
+def _trained(model: Path) -> dict[str, Any]:
+    """What the weights have seen, as far as their folder tells."""
+    path = model / TRAINED
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
 def _others(output: Path, found: dict[str, Any], chosen: Sequence[str]) -> dict[str, Any]:
     """The recorded results that are not to be measured now, each with its commit."""
     if not output.is_file():
         return {}
-    old = recorded(output, found, ("weights", "carets", "seed"))
+    old = recorded(output, found, ("weights", "carets", "seed", "places"))
     commit = old["machine"]["commit"]
     kept = {name: {"commit": commit, **row} for name, row in old["results"].items() if name not in chosen}
     return {"results": kept, "by_kind": old["by_kind"]}

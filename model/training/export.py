@@ -56,7 +56,12 @@ def export(
         if has_shards(work):
             fit(temporary, read_shards(work), say)
         progress = state["progress"]
-        trained = {"tokens": progress["tokens"] + progress.get("earlier", 0), "loss": round(progress["loss"], 4)}
+        trained = {
+            "tokens": progress["tokens"] + progress.get("earlier", 0),
+            "loss": round(progress["loss"], 4),
+            "stale_share": state["origin"]["stale_share"],
+            "texts": state["origin"].get("texts", ""),
+        }
         _write_json(temporary / TRAINED, trained)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         write_manifest(load_manifest(work), temporary)

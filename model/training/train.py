@@ -7,6 +7,7 @@ state and a handful of numbers, and a resumed run repeats an uninterrupted one e
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -63,8 +64,8 @@ ReportValidation = Callable[[Progress, dict[str, Any]], None]
 class Trainer:
     """One run in one work folder; `run` goes on where the folder's checkpoint stopped.
 
-    A run is told by its recipe, its share of stale samples and the model it started from: `ModelError` when the
-    folder's is another one.
+    A run is told by its recipe, its share of stale samples, the model it started from and its texts: `ModelError` when
+    the folder's is another one.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Trainer:
             "recipe": recipe.name,
             "stale_share": stale_share,
             "from": "" if start is None else digest_of(start),
+            "texts": hashlib.sha256(files.tokens.tobytes()).hexdigest()[:16],
         }
         self._is_whole, self._is_stopping = True, False
         self._device = _usable(device or recipe.device)

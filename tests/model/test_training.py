@@ -506,6 +506,8 @@ def test_a_work_folder_knows_its_run(work: Path, tmp_path: Path) -> None:
         trainer(work, tmp_path / "run", name="moon")
     with pytest.raises(ModelError, match="from ''"):
         Trainer(TOY, files, tokenizer, tmp_path / "run", start=tmp_path)
+    with pytest.raises(ModelError, match="texts '"):
+        Trainer(TOY, replace(files, tokens=files.tokens[::-1]), tokenizer, tmp_path / "run")
     with pytest.raises(ModelError, match=r"stale_share 0\.5"):
         Trainer(TOY, files, tokenizer, tmp_path / "run", stale_share=0.0)
     state = torch.load(tmp_path / "run" / STATE, weights_only=True)
@@ -704,6 +706,9 @@ def test_the_commands_prepare_train_export_and_join(
         (sources / f"module_{i}.py").write_text(text, encoding="utf-8")
     assert cli.run(parse("train", "--prepare", "--corpus", str(sources), "--work", str(here))) == 0
     assert not (here / STATE).exists()
+    for other in ([], ["--corpus", str(tmp_path / "elsewhere" / "sources")]):
+        with pytest.raises(ModelError, match="another corpus"):
+            cli.run(parse("train", "--work", str(here), *other))
 
     monkeypatch.setattr(corpus, "held_out_files", None)  # there is no network there
     for path in [here / "tokenizer.json", here / "manifest.json", *here.glob("*.npz.xz")]:
