@@ -65,6 +65,21 @@ def lines_by_size(found: dict[str, Any]) -> str:
     return _by_size(found, f"ms to {found['line_tokens']} tokens", "line_ms")
 
 
+def edits_themselves(found: dict[str, Any]) -> str:
+    """keyturn's tokens and keys laid out anew, before anything is encoded: one row an edit, one column a size."""
+    rows = [row for row in found["rows"] if "edit_ms" in row and row["peer"] == "keyturn"]
+    sizes = _unique(row["tokens"] for row in rows)
+    lines = []
+    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
+        own = {row["tokens"]: row["edit_ms"] for row in rows if (row["edit"], row["place"]) == (edit, place)}
+        lines.append(
+            [f"{edit}, {place}" if place else edit, *(_number(own[n]["median"]) if n in own else "" for n in sizes)]
+        )
+    return (
+        _table(["ms for the edit itself", *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
+    )
+
+
 def edits_by_kind(found: dict[str, Any]) -> str:
     """keyturn's and the best prefix caches' first tokens at 4,000 tokens: one row an edit."""
     size = 4000 if any(row["tokens"] == 4000 for row in found["rows"]) else found["rows"][0]["tokens"]
@@ -204,6 +219,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "edits by size": ("edit_latency", edits_by_size),
     "lines by size": ("edit_latency", lines_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
+    "edits themselves": ("edit_latency", edits_themselves),
     "speed": ("speed", speed),
     "typing session": ("typing_session", typing),
     "quality of reuse": ("reuse_quality", quality),
