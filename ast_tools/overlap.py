@@ -57,6 +57,9 @@ def without_overlap(context: CaretContext, line: str) -> str:
     if mark:
         # What stands between caret and mark in the file may stand there in the suggestion too.
         between = context.after.partition(mark)[0]
+        if not context.ending:  # a bracket in front of it may have one of its own
+            closing = (index for index, bracket in unopened(context.after, context.language) if bracket == mark)
+            between = context.after[: next(closing, len(between))]
         is_twice = is_balanced(between, None) or not is_balanced(rest, None)
         return rest.removesuffix(between) if between.strip() and is_twice else rest
     return _without_tail(context, line)
@@ -65,7 +68,7 @@ def without_overlap(context: CaretContext, line: str) -> str:
 def _without_tail(context: CaretContext, line: str) -> str:
     """Drop an end that equals all that follows, or the commas and the like that follow first.
 
-    The part dropped must have its own brackets closed: `f()` before `)` stays, unless nothing else opens that bracket.
+    The part dropped must open the brackets that it closes: `f()` before `)` stays, unless nothing else opens that one.
     """
     after = context.after.rstrip()
     language = context.language
@@ -75,7 +78,7 @@ def _without_tail(context: CaretContext, line: str) -> str:
             continue
         rest = line[: len(line) - size]
         if size == len(after) and (
-            is_balanced(tail, language)
+            not unopened(tail, language)
             or (context.has_loose_ends and is_balanced(context.before + rest + tail, language))
         ):
             return rest

@@ -30,9 +30,18 @@ def finish(context: CaretContext, generated: str, *, is_complete: bool = True) -
 
 
 def _finish_line(context: CaretContext, text: str) -> str:
-    line = _on_the_carets_line(context, text)
-    line = without_overlap(context, line.partition("\n")[0].rstrip()).rstrip()
+    whole = _on_the_carets_line(context, text).partition("\n")[0]
+    line = without_overlap(context, whole.rstrip())
+    if line == whole.rstrip():
+        line = whole
+    if not (line.strip() and _is_apart(context.after[:1])):
+        line = line.rstrip()
     return without_repeated_lines(context, line)
+
+
+def _is_apart(behind: str) -> bool:
+    """Whether white space in front of the character means something: it begins a word, a string or a bracket."""
+    return behind.isalnum() or (behind != "" and behind in "_\"'`([{")
 
 
 def _on_the_carets_line(context: CaretContext, text: str) -> str:

@@ -75,7 +75,9 @@ def _describe_model(settings: Settings) -> dict[str, Any]:
     if settings.engine == "scripted":
         return {"engine": "scripted", "folder": settings.script, "kind": "script"}
     if settings.engine == "vllm":
-        return {"engine": "vllm", "url": settings.url}
+        from model.vllm.http import Address
+
+        return {"engine": "vllm", "url": settings.url and str(Address(settings.url))}
     folder = model_folder(settings.model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -75,7 +75,7 @@ class _Answer:
             self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
             tokens = choice.get("token_ids")
             logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or [0.0] * len(tokens or [])
-            if tokens is None and choice.get("text") and self._take(choice["text"], 0.0):
+            if tokens is None and choice.get("text") and self._take_text(choice["text"]):
                 return True
             for token, logprob in zip(tokens or [], logprobs, strict=False):
                 if token in self.request.prompt.end_ids:
@@ -86,6 +86,15 @@ class _Answer:
             if choice.get("finish_reason") == "stop":
                 self.finish = "end"
         return False
+
+    def _take_text(self, piece: str) -> bool:
+        """The same of a server that does not tell its tokens, and may write out the marker at which it should end."""
+        is_enough = self._take(piece, 0.0)
+        if isinstance(self.tokenizer, TextTokenizer):
+            text = self.tokenizer.without_markers(self.text)
+            if text != self.text:
+                self.text, self.finish, is_enough = text, "end", True
+        return is_enough
 
     def _take(self, piece: str, logprob: float) -> bool:
         self.logprobs.append(logprob)
@@ -106,7 +115,14 @@ class VllmEngine:
     heals = False
 
     def __init__(
-        self, connection: Connection, tokenizer: Tokenizer, *, model: str, max_context: int, version: str | None
+        self,
+        connection: Connection,
+        tokenizer: Tokenizer,
+        *,
+        model: str,
+        max_context: int,
+        version: str | None,
+        cancelled: CancelCheck = never_cancelled,
     ) -> None:
         """Asks the server once, to see whether it has the plugin. `version` is vLLM's, None for another server."""
         self.max_context = max_context
@@ -117,7 +133,7 @@ class VllmEngine:
         self._documents: OrderedDict[str, RemoteDocument] = OrderedDict()
         self._latest_ids: dict[str, IntArray] = {}
         self.speaks_tokens = not isinstance(tokenizer, TextTokenizer)
-        self.has_plugin = version is not None and self.speaks_tokens and self._finds_plugin()
+        self.has_plugin = version is not None and self.speaks_tokens and self._finds_plugin(cancelled)
 
     def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
         started = time.perf_counter()
@@ -177,14 +193,14 @@ class VllmEngine:
         """None of it is here."""
         return 0
 
-    def _finds_plugin(self) -> bool:
+    def _finds_plugin(self, cancelled: CancelCheck) -> bool:
         """Whether a short request about a document is answered by the plugin."""
         document = RemoteDocument()
         token = next(iter(self._tokenizer.encode(b"#").ids.tolist()), 0)
         body = self._body(1) | {"prompt": [token, token], "cache_salt": salt(document.name, 0)}
         body["kv_transfer_params"] = {KEY: {"document": document.name}}
         try:
-            answer = self._connection.post("/v1/completions", body, seconds=PROBE_SECONDS)
+            answer = self._connection.post("/v1/completions", body, cancelled, seconds=PROBE_SECONDS)
         except RequestError as error:
             logger.info("The server does not take a request about a document: %s", error)
             return False

@@ -146,10 +146,13 @@ class ServerCompleter:
         except (ServerAway, ServerRefused) as error:
             self._failed(error)
         except Cancelled:
-            self._withdrawn(started)
+            if self._remote is None:
+                self._wait_a_while()  # each key withdraws the question before it: the next one is for the stand-in
+            else:
+                self._withdrawn(started)
             raise
         if self._local is None:
-            raise self._error
+            raise self._error.with_traceback(None)  # or it would hold the frames of each request that it ended
         return ask(self._local)
 
     def _reach(self, cancelled: CancelCheck) -> None:
@@ -179,10 +182,13 @@ class ServerCompleter:
         self._remote = None
         self._last_withdrawn = -math.inf
         self._say(str(error) if self._load_local is None else f"{error} The embedded model stands in for it.")
-        self._retry_at = time.monotonic() + self._pause
         if self._load_local is not None and self._local is None:
             self._local = self._load_local()
-            self._retry_at = time.monotonic() + self._pause  # loading has taken its time
+        self._wait_a_while()
+
+    def _wait_a_while(self) -> None:
+        """Have the server not looked for in the next seconds."""
+        self._retry_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _say(self, message: str) -> None:

@@ -56,7 +56,7 @@ def connect(
     `notice` is told what works less well than it could.
     """
     server = describe(connection, model, cancelled)
-    folder = _tokenizer_folder(connection, server, tokenizer) if server.version or tokenizer else None
+    folder = _tokenizer_folder(connection, server, tokenizer, cancelled) if server.version or tokenizer else None
     found: Tokenizer
     if folder is None:
         found = TextTokenizer(format_of(server.model))
@@ -72,6 +72,7 @@ def connect(
         model=server.model,
         max_context=(server.max_context or context_tokens) * scale,
         version=server.version,
+        cancelled=cancelled,
     )
     logger.info("%s: %s, %s", connection.address, server, "with plugin" if engine.has_plugin else "without plugin")
     if server.version is not None and not engine.has_plugin:
@@ -119,7 +120,9 @@ def describe(connection: Connection, model: str | None, cancelled: CancelCheck =
     )
 
 
-def _tokenizer_folder(connection: Connection, server: Server, wanted: str | None) -> Path | None:
+def _tokenizer_folder(
+    connection: Connection, server: Server, wanted: str | None, cancelled: CancelCheck
+) -> Path | None:
     """The folder of the served model's tokenizer: the one that is set, the server's own, one on this machine."""
     if wanted is not None:
         folder = Path(wanted).expanduser()
@@ -127,7 +130,7 @@ def _tokenizer_folder(connection: Connection, server: Server, wanted: str | None
             raise ModelError(f"`tokenizer` must be a folder with a tokenizer.json; {folder} has none.")
         return folder
     if server.tokenizer is not None:
-        return _fetched(connection, server.tokenizer)
+        return _fetched(connection, server.tokenizer, cancelled)
     for name in filter(None, (server.root, server.model)):
         # A relative path would be looked for in whatever project is open.
         if Path(name).is_absolute() and (Path(name) / "tokenizer.json").is_file():
@@ -137,7 +140,7 @@ def _tokenizer_folder(connection: Connection, server: Server, wanted: str | None
     return None
 
 
-def _fetched(connection: Connection, digest: str) -> Path | None:
+def _fetched(connection: Connection, digest: str, cancelled: CancelCheck) -> Path | None:
     """The server's tokenizer, fetched once for each content and kept among the user's cached files."""
     import platformdirs
 
@@ -145,7 +148,7 @@ def _fetched(connection: Connection, digest: str) -> Path | None:
     folder = Path(platformdirs.user_cache_dir("keyturn", appauthor=False)) / "tokenizers" / name
     if (folder / "tokenizer.json").is_file():
         return folder
-    files = connection.get("/v1/keyturn/tokenizer", seconds=_SECONDS_TO_FETCH)
+    files = connection.get("/v1/keyturn/tokenizer", cancelled, seconds=_SECONDS_TO_FETCH)
     if not isinstance(files, dict) or not all(isinstance(files[name], str) for name in files):
         return None
     if "tokenizer.json" not in files or digest_of(files) != digest:

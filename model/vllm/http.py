@@ -22,7 +22,15 @@ from typing import Any, TypeVar
 
 import httpx
 
-from model.engine import CancelCheck, Cancelled, EngineError, ModelError, RequestError, never_cancelled
+from model.engine import (
+    CancelCheck,
+    Cancelled,
+    EngineError,
+    KeyturnError,
+    ModelError,
+    RequestError,
+    never_cancelled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +124,7 @@ class Connection:
             response = await self._client.get(path, timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS))
             if response.status_code in (404, 405):
                 return None
-            await _check(response, self.address)
+            await _check(response, self.address, bad_request=ServerRefused)
             try:
                 return response.json()
             except ValueError:
@@ -169,6 +177,9 @@ class Connection:
                     num_heard += 1
                     if heard(event):
                         return True
+            if not num_heard and "event-stream" not in response.headers.get("content-type", ""):
+                what = f"The server at {self.address} does not stream its answers"
+                raise ServerRefused(f"{what}; `url` must be an OpenAI-compatible server's.")
             return False
 
         broke_off = False
@@ -250,8 +261,11 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
                 yield event
 
 
-async def _check(response: httpx.Response, address: Address) -> None:
-    """Raise what a status means, in a sentence for the user; the same sentence each time, so that it is said once."""
+async def _check(response: httpx.Response, address: Address, bad_request: type[KeyturnError] = RequestError) -> None:
+    """Raise what a status means, in a sentence for the user; the same sentence each time, so that it is said once.
+
+    `bad_request` is what it means that a request was bad: where nothing but a path was asked for, the server is.
+    """
     status = response.status_code
     if status < 400:
         return
@@ -261,7 +275,7 @@ async def _check(response: httpx.Response, address: Address) -> None:
         raise ServerRefused(f"The server at {address} {what}; set `api_key`.")
     if status in (429, 502, 503, 504):
         raise ServerAway(f"The server at {address} is busy (status {status}); it is asked again in a while.")
-    kind = RequestError if status in (400, 413, 422) else ServerRefused
+    kind = bad_request if status in (400, 413, 422) else ServerRefused
     raise kind(f"The server at {address} refuses the request (status {status}): {_reason(response)}")
 
 

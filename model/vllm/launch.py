@@ -52,10 +52,12 @@ def command(arguments: list[str]) -> list[str]:
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """The environment for vLLM: its HTTP routes of ours are loaded where `VLLM_PLUGINS` names them only.
 
-    Unset, it means all plugins but such routes; so all are named then.
+    Unset, it means all plugins but such routes; so all are named then. A folder `model` where the command is run must
+    not be taken for ours.
     """
     names = given["VLLM_PLUGINS"].split(",") if "VLLM_PLUGINS" in given else _other_plugins()
-    return dict(given) | {"VLLM_PLUGINS": ",".join(dict.fromkeys([*filter(None, names), ENDPOINT]))}
+    plugins = ",".join(dict.fromkeys([*filter(None, names), ENDPOINT]))
+    return dict(given) | {"VLLM_PLUGINS": plugins, "PYTHONSAFEPATH": "1"}
 
 
 def _server(arguments: list[str]) -> list[str]:

@@ -24,8 +24,7 @@ class TextTokenizer(ByteTokenizer):
     def __init__(self, markers: Format | None) -> None:
         self._markers = [markers.prefix, markers.suffix, markers.middle] if markers else []
         special = {*self._markers, *markers.ends} if markers else set()
-        # SentencePiece writes a space as "▁": as text the marker has a space.
-        self._special = re.compile("|".join(re.escape(text.replace("▁", " ").strip()) for text in special) or r"(?!)")
+        self._special = re.compile("|".join(re.escape(_as_text(marker).strip()) for marker in special) or r"(?!)")
 
     @property
     def vocab_size(self) -> int:  # type: ignore[override]
@@ -45,7 +44,16 @@ class TextTokenizer(ByteTokenizer):
         parts = []
         for piece in np.split(ids, np.flatnonzero(ids >= 256)):
             is_marked = len(piece) and piece[0] >= 256
-            parts.append(self._markers[int(piece[0]) - 256].replace("▁", " ") if is_marked else "")
+            parts.append(_as_text(self._markers[int(piece[0]) - 256]) if is_marked else "")
             text = piece[1 if is_marked else 0 :].astype(np.uint8).tobytes().decode("utf-8", errors="ignore")
             parts.append(self._special.sub(lambda found: found[0][0] + "\u200b" + found[0][1:], text))
         return "".join(parts)
+
+    def without_markers(self, answer: str) -> str:
+        """An answer up to its first marker, which some servers write out."""
+        return self._special.split(answer, maxsplit=1)[0]
+
+
+def _as_text(marker: str) -> str:
+    """SentencePiece writes the space in front of a token as "▁"; elsewhere the character means itself."""
+    return re.sub("^▁", " ", marker)

@@ -105,6 +105,17 @@ LINES = [
     ("x = |xs", "x", "x"),
     ("x = |s", "items", "item"),
     ("x[|:]", "1:", "1"),
+    # brackets of their own in what the line has already
+    ("print(|bar(x))", "a, bar(x))", "a, "),
+    ("x = [|a[0], b]", "c, a[0], b]", "c, "),
+    # white space in front of a word that stands behind the caret
+    ("    |foo(x)\n", "return ", "return "),
+    ("    |foo(x)\n", "return foo(x)\n", "return "),
+    ("if |x:", "not ", "not "),
+    ("from a |import b", "as c ", "as c "),
+    ('"hello |world"', "big ", "big "),
+    ("x = |  # one", "1 ", "1"),
+    ("foo(|)", "x ", "x"),
     # blank lines that the model begins with
     ("def f():\n    a = 1\n    |\n", "\n    return a\n", "return a"),
     ("def f():\n    a = 1\n    |\n", "\nf()\n", ""),
@@ -386,8 +397,8 @@ def test_nothing_raises_and_nothing_is_repeated(data: st.DataObject) -> None:
 
 @given(data=st.data())
 @settings(max_examples=200, deadline=None)
-def test_what_the_rule_cuts_stays_cut(data: st.DataObject) -> None:
-    """The rule sees text grow: once it has ended generation, more text would have changed nothing."""
+def test_what_the_rule_cuts_is_not_shown(data: st.DataObject) -> None:
+    """The rule sees text grow; what is behind the cut when it ends generation changes nothing."""
     text = Text.from_str(data.draw(texts))
     caret = data.draw(st.sampled_from(boundaries(text.data)))
     language = data.draw(st.sampled_from([None, *LANGUAGES]))
@@ -399,6 +410,22 @@ def test_what_the_rule_cuts_stays_cut(data: st.DataObject) -> None:
         if cut is not None:
             assert finish(context, generated[:end]) == finish(context, generated[:cut])
             break
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "generated", "shown"),
+    [
+        ("javascript", "if (| {", "x) {\n", "x)"),
+        ("typescript", "class A | {", "extends B {\n", "extends B"),
+        ("java", "class A | {", "extends B {\n", "extends B"),
+        ("rust", "fn f() -> |{", "u8 {\n", "u8 "),
+        ("go", "if err != nil| {", " && x {\n", " && x"),
+    ],
+)
+def test_a_block_that_the_line_opens_is_not_opened_again(
+    language: str, source: str, generated: str, shown: str
+) -> None:
+    check(source, generated, shown, language)
 
 
 def test_a_huge_line_is_looked_at_near_the_caret_only() -> None:

@@ -66,4 +66,5 @@ def test_a_second_connector_is_refused() -> None:
 def test_our_routes_are_named_beside_all_other_plugins() -> None:
     assert environment({})["VLLM_PLUGINS"].split(",").count("keyturn") == 1
     assert environment({"VLLM_PLUGINS": "other"})["VLLM_PLUGINS"] == "other,keyturn"
-    assert environment({"VLLM_PLUGINS": "", "HOME": "/x"}) == {"VLLM_PLUGINS": "keyturn", "HOME": "/x"}
+    expected = {"VLLM_PLUGINS": "keyturn", "HOME": "/x", "PYTHONSAFEPATH": "1"}
+    assert environment({"VLLM_PLUGINS": "", "HOME": "/x"}) == expected

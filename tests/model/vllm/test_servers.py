@@ -14,7 +14,7 @@ import pytest
 
 from ast_tools.text import Text
 from model.completer import Completer
-from model.engine import Cancelled, ModelError, RequestError
+from model.engine import CancelCheck, Cancelled, ModelError, RequestError
 from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
 from model.snapshot import Snapshot
 from model.vllm import completer as server_completer
@@ -61,6 +61,7 @@ def snapshot(text: str = CODE) -> Snapshot:
         ("Qwen2.5-Coder-7B", f"<|fim_prefix|><|fim_suffix|>{CODE[CARET:]}<|fim_middle|>{CODE[:CARET]}"),
         ("bigcode/starcoder2-3b", f"<fim_prefix><fim_suffix>{CODE[CARET:]}<fim_middle>{CODE[:CARET]}"),
         ("codellama-13b", f" <PRE> <SUF>{CODE[CARET:]} <MID>{CODE[:CARET]}"),
+        ("DeepSeek-Coder-V2", f"<｜fim▁begin｜><｜fim▁hole｜>{CODE[CARET:]}<｜fim▁end｜>{CODE[:CARET]}"),
         ("some-model", CODE[:CARET]),
     ],
 )
@@ -81,6 +82,20 @@ def test_an_answer_that_ends_by_itself(tmp_path: Path) -> None:
     with serving({"GET /v1/models": listing("m"), "POST /v1/completions": answers}) as server:
         completion = connected(server).complete(snapshot(), CARET)
     assert (completion.text, completion.finish, completion.tokens.generated) == ("a", "end", 1)
+
+
+@pytest.mark.parametrize("pieces", [("a + b<|fim_pad|>", "<|file_sep|>x.py"), ("a + b<|fi", "m_pad|>junk", "\n")])
+def test_an_answer_ends_at_a_marker_that_the_server_writes_out(pieces: tuple[str, ...]) -> None:
+    with serving(plain("Qwen2.5-Coder-7B", *pieces)) as server:
+        completion = connected(server).complete(snapshot(), CARET)
+    assert (completion.text, completion.finish) == ("a + b", "end")
+
+
+@pytest.mark.parametrize("answer", [{"choices": [{"text": "x"}]}, "<html>Sign in</html>"])
+def test_an_answer_that_is_no_stream_is_no_empty_one(answer: Any) -> None:
+    routes = {"GET /v1/models": listing("m"), "POST /v1/completions": lambda request: request.answer(answer)}
+    with serving(routes) as server, pytest.raises(ServerRefused, match="does not stream"):
+        connected(server).complete(snapshot(), CARET)
 
 
 def test_an_answer_that_is_an_end_at_once_is_timed_too() -> None:
@@ -410,6 +425,44 @@ def test_a_server_that_hangs_while_someone_types_is_left(tmp_path: Path, monkeyp
         assert type_for(10.0) == "local"
         assert notices == ["The server does not answer. The embedded model stands in for it."]
         release.set()
+
+
+def test_a_server_that_refuses_to_say_what_it_is_has_a_stand_in(tmp_path: Path) -> None:
+    """As one behind TLS does when it is asked without."""
+    notices: list[str] = []
+    with serving({"GET /v1/models": lambda request: request.answer({}, 400)}) as server:
+        assert with_stand_in(server, tmp_path, notices).complete(snapshot(), CARET).text == "local"
+    assert "status 400" in notices[0]
+
+
+def test_a_look_for_the_server_that_was_withdrawn_is_not_repeated_at_each_key(tmp_path: Path) -> None:
+    """While a network swallows what is sent each key would withdraw the look of the key before."""
+    looks = 0
+
+    def look(cancelled: CancelCheck) -> Completer:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise ServerAway("The server does not answer.")
+        raise Cancelled("The request was withdrawn.")
+
+    completer = ServerCompleter(look, lambda: None, lambda: Local(tmp_path / "script.json"), lambda message: None)
+    completer._retry_at = 0.0
+    with pytest.raises(Cancelled):
+        completer.complete(snapshot(), CARET)
+    assert completer.complete(snapshot(), CARET).text == "local"
+    assert looks == 2
+
+
+def test_an_error_that_is_said_again_holds_no_requests() -> None:
+    def look(cancelled: CancelCheck) -> Completer:
+        raise ServerAway("The server does not answer.")
+
+    completer = ServerCompleter(look, lambda: None, None, lambda message: None)
+    for _ in range(3):
+        with pytest.raises(ServerAway) as caught:
+            completer.complete(snapshot(), CARET)
+        assert len(caught.traceback) < 5
 
 
 def test_without_a_stand_in_the_error_is_said(quick: None) -> None:
