@@ -46,7 +46,7 @@ async def start_up() -> dict[str, float]:
     """Milliseconds from process start to the answers."""
     client = EditorClient()
     started = time.perf_counter()
-    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    await client.start_server()
     await client.initialize_async(types.InitializeParams(capabilities=types.ClientCapabilities()))
     initialized = time.perf_counter()
     client.initialized(types.InitializedParams())
@@ -61,7 +61,7 @@ async def start_up() -> dict[str, float]:
 async def memory(context_tokens: int) -> dict[str, float]:
     """Megabytes, resident and of all caches, with a context of so many tokens."""
     client = EditorClient()
-    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    await client.start_server()
     await client.open_session({"context_tokens": context_tokens})
     process = psutil.Process(client.process_id)
     ready = process.memory_info().rss

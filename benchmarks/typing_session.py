@@ -146,7 +146,7 @@ class Found:
 async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     """The session through the server, in real time."""
     client, found, rng = EditorClient(), Found(), random.Random(SEED)
-    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    await client.start_server()
     await client.open_session({"model": str(model)})
     session = Session(text)
     client.open_document(URI, text.decode())

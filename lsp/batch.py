@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from typing import IO, TYPE_CHECKING, Any, get_args
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
 from lsp.config import Settings
-from lsp.exits import DONE, NO, UsageError
+from lsp.exits import DONE, ENGINE_FAILED, NO, UsageError
 from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
-from model.engine import KeyturnError
+from model.engine import EngineError, KeyturnError, ModelError
 from model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_TOKENS = 4096
+
+MAX_DOCUMENTS = 64
+"""Whose text is kept for the next line that names them."""
 
 
 class BadLineError(Exception):
@@ -60,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         for answer in batch.answers(lines):
             write_line(json.dumps(answer, ensure_ascii=False))
             num_lines, num_bad = num_lines + 1, num_bad + ("error" in answer)
+    if batch.has_failed:
+        return ENGINE_FAILED
     return NO if num_lines and num_bad == num_lines else DONE
 
 
@@ -77,14 +83,18 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 
 
 class Batch:
-    """Answers lines with one engine, and keeps the documents that they name."""
+    """Answers lines with one engine, and keeps the latest documents that they name.
+
+    `has_failed` once the engine could not answer a line that was right.
+    """
 
     def __init__(self, completer: CompleterLike, settings: Settings, stop: Stop) -> None:
         self._completer = completer
         self._settings = settings
         self._stop = stop
         self._trees = SyntaxTrees()
-        self._documents: dict[str, Snapshot] = {}
+        self._documents: OrderedDict[str, Snapshot] = OrderedDict()
+        self.has_failed = False
 
     def answers(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines, start=1):
@@ -98,8 +108,10 @@ class Batch:
             request_id = raw.get("id")
             return self._complete(_check(raw, self._settings.max_tokens, self._stop), number)
         except (BadLineError, KeyturnError) as error:
+            self.has_failed |= isinstance(error, (EngineError, ModelError))
             return {"id": request_id, "error": str(error)}
         except Exception as error:
+            self.has_failed = True
             logger.exception("Line %d failed.", number)
             return {"id": request_id, "error": f"keyturn failed: {error or type(error).__name__}"}
 
@@ -120,11 +132,17 @@ class Batch:
             answer = think(self._completer, self._trees, question)
         finally:
             if request.document is None:
-                self._completer.forget(uri)
-                self._trees.forget(uri)
+                self._forget(uri)
             else:
                 self._documents[uri] = snapshot
+                self._documents.move_to_end(uri)
+            while len(self._documents) > MAX_DOCUMENTS:
+                self._forget(self._documents.popitem(last=False)[0])
         return answer_as_json(request.id, answer.texts[0] if answer.texts else "", answer.completion)
+
+    def _forget(self, uri: str) -> None:
+        self._completer.forget(uri)
+        self._trees.forget(uri)
 
     def _edited(self, uri: str, text: Text) -> Snapshot:
         """The document with a new text, as an edit of the text it had."""
@@ -137,7 +155,7 @@ class Batch:
 
 def _parse(line: bytes, number: int) -> dict[str, Any]:
     try:
-        raw = json.loads(line.decode("utf-8"))
+        raw = json.loads(line.decode("utf-8-sig"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadLineError(f"Line {number} is not JSON: {error}") from error
     if not isinstance(raw, dict):
@@ -145,9 +163,13 @@ def _parse(line: bytes, number: int) -> dict[str, Any]:
     return raw
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no value of JSON")
+
+
 def _check(raw: dict[str, Any], max_tokens: int, stop: Stop) -> BatchRequest:
     language = _field(raw, "language", str, None)
-    asked_stop = raw.get("stop", stop)
+    asked_stop = stop if raw.get("stop") is None else raw["stop"]
     if asked_stop not in get_args(Stop):
         raise BadLineError('`stop` must be "line", "block" or "none".')
     asked_tokens = _field(raw, "max_tokens", int, max_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -44,6 +45,10 @@ class EditorClient(LanguageClient):
         """Of the server, once it was started."""
         assert self._server is not None
         return self._server.pid
+
+    async def start_server(self) -> None:
+        """This program's own; it takes no modules from the folder that it is started in."""
+        await self.start_io(sys.executable, "-P", "-m", "lsp.cli", "serve")
 
     async def open_session(self, options: dict[str, Any]) -> None:
         capabilities = types.ClientCapabilities(

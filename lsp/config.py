@@ -302,8 +302,18 @@ def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
             shown = "what it is" if setting.metadata["is_secret"] else _shown(value)
             problems.append(f"`{name}` in {layer.origin} must be {error}, not {shown}; it is ignored.")
             continue
+        if layer.is_project and name in _NARROWED:
+            checked = _narrowed(getattr(settings, name), checked)
         settings = replace(settings, **{name: checked})
     return settings, problems
+
+
+def _narrowed(users: Any, projects: Any) -> Any:
+    """What a project makes of a setting that says where suggestions are wanted: fewer places, never more."""
+    return users and projects if isinstance(users, bool) else tuple(dict.fromkeys((*users, *projects)))
+
+
+_NARROWED = ("enabled", "disabled_languages", "disabled_globs")
 
 
 def misfit(name: str, value: object) -> str | None:

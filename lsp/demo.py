@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text as Styled
@@ -30,6 +31,14 @@ DEFAULT_FILE = "shlex.py"
 CONTEXT_TOKENS = 4096
 PICTURE_COLUMNS = 84
 TABLE_TITLE = "Where the prompt came from, and milliseconds to the first new token"
+OPTIONS = {
+    "context_tokens": CONTEXT_TOKENS,
+    "idle_refresh": False,
+    "debounce_ms": 0,
+    "enabled": True,
+    "disabled_languages": [],
+    "disabled_globs": [],
+}
 CARET_BYTES = 9_000
 """The caret stands at most this far into the file, so that its top is within the model's window."""
 
@@ -57,9 +66,11 @@ def run(file: str | None, picture: str | None = None) -> int:
     """Run the session and print it, to an SVG picture too if one is wanted; the exit status."""
     path = Path(file) if file else Path(sysconfig.get_path("stdlib")) / DEFAULT_FILE
     text = _read(path)
+    if picture is not None and not Path(picture).absolute().parent.is_dir():
+        raise UsageError(f"{picture} cannot be written: there is no such folder.")
     console = Console(highlight=False, record=picture is not None, width=PICTURE_COLUMNS if picture else None)
     name = file or f"{DEFAULT_FILE} of Python's own library"
-    console.print(f"[bold]{name}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
+    console.print(f"[bold]{escape(name)}[/bold]: {text.num_lines} lines, edited in memory only\n", soft_wrap=True)
     try:
         outcomes = asyncio.run(_sessions(path, text, console))
     except (TimeoutError, ServerFailed) as error:
@@ -132,10 +143,9 @@ async def _sessions(path: Path, text: Text, console: Console) -> dict[str, list[
 
 async def _with_server(reuse: str, play: Callable[[EditorClient], Awaitable[list[Outcome]]]) -> list[Outcome]:
     client = EditorClient()
-    await client.start_io(sys.executable, "-m", "lsp.cli", "serve")
+    await client.start_server()
     try:
-        options = {"reuse": reuse, "context_tokens": CONTEXT_TOKENS, "idle_refresh": False, "debounce_ms": 0}
-        await client.open_session(options)
+        await client.open_session(OPTIONS | {"reuse": reuse})
         return await play(client)
     finally:
         await client.end_session()
@@ -170,6 +180,8 @@ async def _ask(client: EditorClient, uri: str, text: Text, caret: int) -> Outcom
         replaced = text.slice(text.offset_at(start.line, start.character, PositionEncoding.UTF8), caret)
         ghost = str(items[0].insert_text).removeprefix(replaced)
     stats = await client.wait_for(client.protocol.send_request_async(STATS_METHOD, {"uri": uri}))
+    if stats.tokens is None:
+        raise ServerFailed("The model gave no answer; `keyturn doctor` may tell why.")
     # pygls makes named tuples of results that it does not know.
     return Outcome(text, caret, ghost, stats.tokens._asdict(), stats.timings_ms._asdict())
 

@@ -152,6 +152,8 @@ class KeyturnServer(LanguageServer):
     def _load_engine(self) -> None:
         if self.settings.enabled:
             self.engine.load(self.settings.for_engine())
+        elif self.engine.state == "waiting":
+            self.status.send()
 
     async def _pull_configuration(self) -> None:
         """Hear the client's `keyturn` section. When it does not answer in time what it told before holds until then."""

@@ -73,6 +73,8 @@ class Status:
             return
         engine = self._server.engine
         message, percent = self._loading or (engine.error, None)
+        if engine.state == "waiting" and not self._server.settings.enabled:
+            message = "Suggestions are switched off in the settings."
         self._server.protocol.notify(
             STATUS_METHOD,
             {

@@ -60,11 +60,13 @@ def _told(what: str) -> str:
 
 
 def _commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return "unknown"  # installed, and perhaps within somebody else's repository
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=root, check=False
+        )
+    except OSError:
+        return "unknown"
     return found.stdout.strip() or "unknown"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lsp.batch import MAX_DOCUMENTS
 from tests.lsp.client import PATIENCE, environment
 
 SCRIPT = {
@@ -40,11 +41,11 @@ def keyturn(folder: Path, *arguments: str, stdin: str = "", **variables: str) ->
     )
 
 
-def batch(folder: Path, *requests: Any, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def batch(folder: Path, *requests: Any, options: tuple[str, ...] = (), status: int = 0) -> list[dict[str, Any]]:
     lines = "".join((request if isinstance(request, str) else json.dumps(request)) + "\n" for request in requests)
     (folder / "requests.jsonl").write_text(lines, encoding="utf-8")
     result = keyturn(folder, "complete", "--batch", "requests.jsonl", *options)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (status, "")
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -190,10 +191,33 @@ def test_batch_goes_on_after_bad_lines(tmp_path: Path) -> None:
         {"id": 5, "prefix": "", "max_tokens": "x"},
         {"id": 6, "prefix": "broken"},
     ]
-    *errors, last = batch(tmp_path, *bad, "", {"id": 7, "prefix": "pri\ud83d"})
+    *errors, last = batch(tmp_path, *bad, "", {"id": 7, "prefix": "pri\ud83d"}, status=3)
     assert [set(answer) for answer in errors] == [{"id", "error"}] * len(bad)
     assert [answer["id"] for answer in errors] == [None, None, None, 1, 2, 3, 4, 5, 6]
     assert (last["id"], last["text"]) == (7, "hello")
+
+
+def test_batch_reads_what_other_programs_write(tmp_path: Path) -> None:
+    """A byte order mark in front, null for what is not set, and no numbers that JSON has not."""
+    lines = [b'\xef\xbb\xbf{"id": 1, "prefix": "x", "stop": null}', b'{"id": NaN, "prefix": "x"}']
+    (tmp_path / "requests.jsonl").write_bytes(b"\n".join(lines))
+    result = keyturn(tmp_path, "complete", "--batch", "requests.jsonl")
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (result.returncode, first["id"]) == (0, 1) and "text" in first
+    assert second["id"] is None and "NaN" in second["error"]
+
+
+def test_batch_tells_that_the_engine_failed(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text('{"id": 1, "prefix": "broken"}\n{"id": 2, "prefix": "x"}\n')
+    result = keyturn(tmp_path, "complete", "--batch", "requests.jsonl")
+    assert result.returncode == 3
+    assert [set(json.loads(line)) >= {"error"} for line in result.stdout.splitlines()] == [True, False]
+
+
+def test_batch_keeps_the_latest_documents_only(tmp_path: Path) -> None:
+    many = [{"id": number, "prefix": "x", "document": str(number)} for number in range(MAX_DOCUMENTS + 1)]
+    answers = batch(tmp_path, *many, many[-1], many[0])
+    assert [answer["tokens"]["kept"] for answer in answers[-2:]] == [answers[-1]["tokens"]["prompt"], 0]
 
 
 def test_batch_says_no_when_no_line_could_be_answered(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_a_project_may_not_choose_what_is_loaded_or_where_code_goes(tmp_path: Pa
     assert [problem.split(" in ")[0] for problem in configuration.problems] == [f"`{name}` is ignored"] * 2
 
 
+def test_a_project_takes_places_away_and_adds_none(tmp_path: Path) -> None:
+    """What the user excludes stays so in whatever was cloned; who uses the editor has the last word."""
+    (tmp_path / "keyturn.toml").write_text('enabled = true\ndisabled_globs = ["*.sql"]\ndisabled_languages = []\n')
+    users = Layer("x", {"enabled": False, "disabled_globs": ["*.env"], "disabled_languages": ["text"]})
+    layers, _ = standard_layers(tmp_path, environment={})
+    found = configure([users, *layers]).settings
+    assert not found.enabled
+    assert (found.disabled_globs, found.disabled_languages) == (("*.env", "*.sql"), ("text",))
+    found = configure([users, *layers, editor_layer({"enabled": True, "disabledGlobs": []})]).settings
+    assert found.enabled and found.disabled_globs == ()
+
+
 def test_the_environment_is_text() -> None:
     variables = {
         "KEYTURN_ENABLED": "no",

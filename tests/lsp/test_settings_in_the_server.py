@@ -189,7 +189,8 @@ def test_another_engine_is_loaded_when_its_settings_change(tmp_path: Path) -> No
 
 def test_a_server_that_starts_disabled_loads_its_engine_when_it_is_enabled(tmp_path: Path) -> None:
     with serving(tmp_path, KEYTURN_ENABLED="0") as client:
-        client.initialize()
+        client.initialize(experimental={"keyturnStatus": True})
+        assert "switched off" in client.notified("keyturn/status", state="waiting")["message"]
         client.open(URI, "x")
         assert client.complete(URI, 0, 1) == []
         assert client.stats(URI)["state"] == "waiting"

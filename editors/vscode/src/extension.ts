@@ -81,6 +81,7 @@ async function start(): Promise<void> {
     documentSelector: SELECTOR,
     outputChannel: log,
     initializationOptions: {},
+    initializationFailedHandler: () => false,
     middleware: {
       workspace: {
         configuration: ({ items }) => items.map(({ section }) => (section === 'keyturn' ? settingsThatAreSet() : null)),
@@ -102,8 +103,11 @@ async function start(): Promise<void> {
   const handler = started.createDefaultErrorHandler(MAX_RESTARTS);
   started.clientOptions.errorHandler = {
     error: (error, message, count) => handler.error(error, message, count),
-    // One that had to make room for the next stays away.
-    closed: () => (started === client ? handler.closed() : { action: CloseAction.DoNotRestart, handled: true }),
+    // One that had to make room for the next stays away, and so does one that did not come up.
+    closed: () =>
+      started === client && started.state === State.Running
+        ? handler.closed()
+        : { action: CloseAction.DoNotRestart, handled: true },
   };
   started.registerFeature({
     fillClientCapabilities: (capabilities) => {
@@ -134,6 +138,7 @@ async function start(): Promise<void> {
     log.error(reason);
     if (started === client) {
       status.failed(`The server does not start: ${reason}`);
+      void offerLog();
     }
   });
 }
@@ -168,6 +173,18 @@ function settingsThatAreSet(): Record<string, unknown> {
     }
   }
   return found;
+}
+
+async function offerLog(): Promise<void> {
+  const show = 'Show the Log';
+  const again = 'Try Again';
+  const message = 'keyturn: the server does not start; the log tells why.';
+  const chosen = await vscode.window.showErrorMessage(message, show, again);
+  if (chosen === show) {
+    log.show();
+  } else if (chosen === again) {
+    await restart();
+  }
 }
 
 async function offerInstallation(): Promise<void> {

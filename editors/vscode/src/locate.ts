@@ -31,8 +31,9 @@ export async function locateServer(): Promise<ServerCommand | undefined> {
   if (found) {
     return { command: found, args: [] };
   }
-  const python = await chosenPython();
-  return python && (await hasServer(python)) ? { command: python, args: ['-m', 'lsp.cli'] } : undefined;
+  // An interpreter, and what it imports, may be the workspace's own: -P keeps it from what lies in the folder.
+  const python = vscode.workspace.isTrusted ? await chosenPython() : undefined;
+  return python && (await hasServer(python)) ? { command: python, args: ['-P', '-m', 'lsp.cli'] } : undefined;
 }
 
 /** What to type to get a server, from a clone. */
@@ -91,7 +92,7 @@ async function chosenPython(): Promise<string | undefined> {
 
 async function hasServer(python: string): Promise<boolean> {
   try {
-    await run(python, ['-c', 'import lsp.cli'], { timeout: PROBE_MS });
+    await run(python, ['-P', '-c', 'import lsp.cli'], { timeout: PROBE_MS });
     return true;
   } catch {
     return false;

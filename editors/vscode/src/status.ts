@@ -69,6 +69,9 @@ export class StatusBar implements vscode.Disposable {
       return { text: '$(circle-slash) keyturn', tooltip: `Suggestions are paused${where}.` };
     }
     const server = this.server;
+    if (server?.state === 'waiting' && server.message) {
+      return { text: '$(circle-slash) keyturn', tooltip: server.message };
+    }
     if (server?.state !== 'ready') {
       const percent = server?.percent === null || server?.percent === undefined ? '' : ` ${server.percent} %`;
       return { text: `$(sync~spin) keyturn${percent}`, tooltip: server?.message ?? 'Starting.' };

@@ -149,6 +149,6 @@ def test_where_the_server_is_found(neovim: Neovim, tmp_path: Path, place: str) -
         assert cmd is None
         assert "the server is not installed. Install it with `python3 -m venv" in problem
     elif place == "module":
-        assert cmd == ["python3", "-m", "lsp.cli", "serve"]
+        assert cmd == ["python3", "-P", "-m", "lsp.cli", "serve"]
     else:
         assert cmd == [str(folders[place] / "keyturn"), "serve"]

@@ -43,7 +43,7 @@ local function watch(surface)
   -- CTRL-C leaves insert mode without InsertLeave.
   vim.api.nvim_create_autocmd('ModeChanged', {
     group = group,
-    pattern = 'i*:*',
+    pattern = 'i*:[^i]*',
     callback = function(event)
       require('keyturn.requests').cancel(event.buf)
       ghost.forget(event.buf)

@@ -1,5 +1,6 @@
 --- Suggestions where Neovim does not show them itself (0.10 and 0.11): asks after a pause, draws with an extmark.
 
+local draw = require('keyturn.draw')
 local ghost = require('keyturn.ghost')
 local requests = require('keyturn.requests')
 
@@ -11,25 +12,9 @@ local DEBOUNCE_MS = 75
 local namespace = api.nvim_create_namespace('keyturn')
 local timer = assert(vim.uv.new_timer())
 
---- Virtual text shows a tab as one cell.
----@param text string
-local function expand_tabs(buf, text)
-  return (text:gsub('\t', (' '):rep(vim.bo[buf].tabstop)))
-end
-
 ---@param _ vim.lsp.Client
 function M.show(_, buf, text, row, col)
-  M.hide(_, buf)
-  local lines = {} ---@type [string, string][][]
-  for line in vim.gsplit(expand_tabs(buf, text), '\n', { plain = true }) do
-    lines[#lines + 1] = { { line, 'KeyturnSuggestion' } }
-  end
-  api.nvim_buf_set_extmark(buf, namespace, row, col, {
-    virt_text = lines[1],
-    virt_text_pos = 'inline',
-    virt_lines = vim.list_slice(lines, 2),
-    hl_mode = 'combine',
-  })
+  draw(buf, namespace, 'KeyturnSuggestion', text, row, col)
 end
 
 ---@param _ vim.lsp.Client

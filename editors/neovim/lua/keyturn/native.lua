@@ -4,6 +4,7 @@
 --- last keystrokes, until the next answer. So its questions go through here: an answer reaches it only as far as it fits
 --- the text of this moment, and it hears of nothing to show as soon as what is typed goes another way.
 
+local draw = require('keyturn.draw')
 local ghost = require('keyturn.ghost')
 local requests = require('keyturn.requests')
 
@@ -27,6 +28,11 @@ function M.show(client, buf, text, row, col)
   local line = vim.api.nvim_buf_get_lines(buf, row, row + 1, false)[1]
   local position = { line = row, character = vim.str_utfindex(line, client.offset_encoding, col) }
   tell(client, buf, { { insertText = text, range = { start = position, ['end'] = position } } })
+  -- What the text behind the caret begins with, too, Neovim leaves out, and draws the rest behind that.
+  local mark = vim.api.nvim_buf_get_extmarks(buf, namespace, 0, -1, {})[1]
+  if mark and (mark[2] ~= row or mark[3] ~= col) then
+    draw(buf, namespace, 'ComplHint', text, row, col)
+  end
 end
 
 ---@param client vim.lsp.Client
@@ -34,12 +40,19 @@ function M.hide(client, buf)
   if vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
     tell(client, buf, {})
   elseif vim.api.nvim_buf_is_valid(buf) then
-    -- Out of insert mode it hears no answers. Accepting nothing makes it forget what it has, a little later.
     vim.api.nvim_buf_clear_namespace(buf, namespace, 0, -1)
-    vim.lsp.inline_completion.get({
-      bufnr = buf,
-      on_accept = function() end,
-    })
+    -- Out of insert mode it hears no answers. Accepting nothing makes it forget what it has, a little later, and with
+    -- it the question that it is about to ask: a key may have brought insert mode back by then.
+    vim.schedule(function()
+      if vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
+        tell(client, buf, {})
+      elseif vim.api.nvim_buf_is_valid(buf) then
+        vim.lsp.inline_completion.get({
+          bufnr = buf,
+          on_accept = function() end,
+        })
+      end
+    end)
   end
 end
 

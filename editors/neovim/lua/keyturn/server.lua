@@ -12,6 +12,7 @@ M.NAME = 'keyturn'
 
 local MAX_RESTARTS = 5
 local FIRST_PAUSE_MS = 250
+local SIGTERM = 15
 -- A server that lived this long was not broken from the start.
 local CALM_MS = 180 * 1000
 
@@ -23,6 +24,8 @@ local CALM_MS = 180 * 1000
 local launch ---@type keyturn.Launch? what to start; nil until a server was found
 local crashes = {} ---@type integer[] when, in milliseconds
 local last_end ---@type string how the last server ended
+local was_told = false -- and whether it was told to, by Neovim or by whoever
+local is_given_up = false
 local stopped = {} ---@type table<integer, true> clients that were told to end
 local group = api.nvim_create_augroup('keyturn', { clear = true })
 
@@ -53,11 +56,11 @@ function M.find(cmd, on_found)
   if vim.fn.executable('python3') == 0 then
     return on_found(nil, problem)
   end
-  -- A module called lsp could be anybody's; only ours gives its name.
-  vim.system({ 'python3', '-m', 'lsp.cli', '--version' }, { text = true, timeout = 10000 }, function(done)
+  -- A module called lsp could be anybody's; only ours gives its name. What lies in the folder is not asked (-P).
+  vim.system({ 'python3', '-P', '-m', 'lsp.cli', '--version' }, { text = true, timeout = 10000 }, function(done)
     vim.schedule(function()
       if done.code == 0 and vim.startswith(done.stdout or '', 'keyturn ') then
-        on_found({ 'python3', '-m', 'lsp.cli', 'serve' })
+        on_found({ 'python3', '-P', '-m', 'lsp.cli', 'serve' })
       else
         on_found(nil, problem)
       end
@@ -79,6 +82,7 @@ local function spawn(dispatchers)
   local heard = vim.tbl_extend('force', dispatchers, {
     on_exit = function(code, signal)
       last_end = signal ~= 0 and ('signal %d'):format(signal) or ('exit status %d'):format(code)
+      was_told = code == 0 and (signal == 0 or signal == SIGTERM)
       neovims_own(0, 0)
     end,
   })
@@ -86,17 +90,29 @@ local function spawn(dispatchers)
 end
 
 local function on_exit(_, _, client_id)
+  local ended_well = was_told
   vim.schedule(function()
     if vim.v.exiting ~= vim.NIL then
       return
     end
-    if stopped[client_id] then
+    if stopped[client_id] or ended_well then
       stopped[client_id] = nil
       status.on_exit(client_id)
       return
     end
     M.on_crash(client_id)
   end)
+end
+
+--- Whether suggestions are for the buffer: one without a name has none that the server could tell it by.
+---@param buf integer
+---@return boolean
+local function is_served(buf)
+  local filetypes, filetype = launch.options.filetypes, vim.bo[buf].filetype
+  if is_given_up or vim.bo[buf].buftype ~= '' or filetype == '' or api.nvim_buf_get_name(buf) == '' then
+    return false
+  end
+  return not filetypes or vim.list_contains(filetypes, filetype)
 end
 
 ---@return vim.lsp.ClientConfig
@@ -112,7 +128,11 @@ local function client_config()
     settings = section(options.settings),
     init_options = section(options.settings),
     filetypes = options.filetypes,
-    root_markers = options.root_markers,
+    root_dir = function(buf, on_dir)
+      if is_served(buf) then
+        on_dir(vim.fs.root(buf, options.root_markers))
+      end
+    end,
     -- The server reads ahead while one types, if it hears of it; Neovim alone would wait 150 ms before telling.
     flags = { debounce_text_changes = 0 },
     handlers = {
@@ -132,26 +152,29 @@ end
 
 ---@param buf integer
 local function start_for(buf)
-  local options = launch.options
-  local filetype = vim.bo[buf].filetype
-  if vim.bo[buf].buftype ~= '' or filetype == '' then
-    return
-  end
-  if options.filetypes and not vim.list_contains(options.filetypes, filetype) then
+  if not is_served(buf) then
     return
   end
   local config = client_config()
-  config.filetypes, config.root_markers = nil, nil
-  config.root_dir = vim.fs.root(buf, options.root_markers)
-  vim.lsp.start(config, { bufnr = buf })
+  config.filetypes = nil
+  config.root_dir = vim.fs.root(buf, launch.options.root_markers)
+  vim.lsp.start(config, {
+    bufnr = buf,
+    -- Left to itself it starts one for each file that has no project.
+    reuse_client = function(client, wanted)
+      return client.name == M.NAME and client.config.root_dir == wanted.root_dir
+    end,
+  })
 end
 
 local function start_all()
+  is_given_up = false
   if vim.fn.has('nvim-0.12') == 1 then
     vim.lsp.config(M.NAME, client_config())
     vim.lsp.enable(M.NAME)
     return
   end
+  api.nvim_clear_autocmds({ group = group })
   api.nvim_create_autocmd('FileType', {
     group = group,
     callback = function(event)
@@ -227,6 +250,7 @@ function M.on_crash(client_id)
   end, crashes)
   crashes[#crashes + 1] = now
   if #crashes > MAX_RESTARTS then
+    is_given_up = true
     status.on_exit(client_id, 'stopped')
     local message = 'the server ended %d times (%s); `:Keyturn log` tells why, `:Keyturn restart` tries again.'
     say.say(message:format(#crashes, last_end), vim.log.levels.ERROR)

@@ -69,7 +69,7 @@ function M.short(client_id, is_enabled)
   elseif not client_id then
     return ''
   elseif not status or status.state == 'waiting' then
-    return 'keyturn: starting'
+    return status and status.message and 'keyturn: off' or 'keyturn: starting'
   elseif status.state == 'loading' then
     return status.percent and ('keyturn: loading %d%%'):format(status.percent) or 'keyturn: loading'
   elseif status.state == 'error' then
