@@ -117,7 +117,7 @@ class TokenizedText:
         `edit_end` is in the old text; old offsets behind it move by `shift`. Tokens near the window's end were made
         without seeing what follows, so a shared boundary counts only `MARGIN` pre-tokens before the window's end.
         """
-        reach = 256
+        reach = max(256, edit_end + shift - start)  # where boundaries are far apart, what is in front is long already
         while True:
             end_index = int(np.searchsorted(self.starts, edit_end + reach))
             end = int(self.starts[end_index]) + shift if end_index < len(self) else len(data)

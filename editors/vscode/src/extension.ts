@@ -100,6 +100,9 @@ async function start(): Promise<void> {
   };
   const started = new LanguageClient('keyturn', 'keyturn', run, options);
   client = started;
+  const tell = started.error.bind(started);
+  // Of a server that does not start `offerLog` tells, and what can be done.
+  started.error = (message, data, show) => tell(message, data, /create connection/.test(message) ? false : show);
   const handler = started.createDefaultErrorHandler(MAX_RESTARTS);
   started.clientOptions.errorHandler = {
     error: (error, message, count) => handler.error(error, message, count),

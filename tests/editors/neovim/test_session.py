@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
@@ -40,6 +41,30 @@ def test_a_server_that_always_ends_is_given_up(open_editor: OpenEditor) -> None:
     editor.wait(lambda: "the server ended 6 times (exit status 1)" in editor.messages(), "the message")
     assert editor.messages().count("keyturn: the server ended") == 1
     assert editor.ask("probe.children()") == []
+
+
+def test_files_without_a_project_have_one_server(open_editor: OpenEditor) -> None:
+    """And a buffer without a name none: to the server all of them would be one document."""
+    editor = open_editor("x = 1\n", script=SCRIPT)
+    for name in ("second.py", "third.py"):
+        editor.command(f"edit {editor.folder / name}")
+        editor.wait_until_ready()
+    editor.command("enew")
+    editor.command("set filetype=python")
+    time.sleep(0.5)
+    assert editor.ask("#vim.lsp.get_clients({ bufnr = 0 })") == 0
+    assert len(editor.ask("probe.children()")) == 1
+
+
+def test_a_server_that_was_told_to_end_stays_away(open_editor: OpenEditor) -> None:
+    editor = open_editor("x = 1\n", script=SCRIPT)
+    editor.command("lua vim.lsp.stop_client(vim.lsp.get_clients({ name = 'keyturn' }))")
+    editor.wait(lambda: editor.ask("probe.children()") == [], "the server's end")
+    time.sleep(1)
+    assert editor.ask("probe.children()") == []
+    assert "keyturn: restarting" not in editor.statuses()
+    editor.command("Keyturn restart")
+    editor.wait_until_ready()
 
 
 RECORD = (

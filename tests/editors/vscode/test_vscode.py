@@ -7,6 +7,8 @@ import itertools
 import json
 import random
 import shlex
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +205,14 @@ def test_a_server_that_dies_again_and_again_is_given_up(vscode: Open, scripted: 
     wait_for(lambda: any("will not be restarted" in text for text in window.messages()), "the message")
 
 
+def test_a_server_that_does_not_start_is_told_once(vscode: Open) -> None:
+    window = vscode({"a.txt": b"\n"}, {}, server=[sys.executable, "-c", "raise SystemExit(1)"])
+    window.wait_for_status("^error keyturn .*does not start")
+    wait_for(lambda: any("the log tells why" in text for text in window.messages()), "the message")
+    time.sleep(2)
+    assert len(window.messages()) == 1
+
+
 def test_restarts_in_a_row_leave_one_server(vscode: Open, scripted: Scripted) -> None:
     """Each begins while the one before is under way."""
     window = vscode({"a.txt": b"\n"}, scripted((r"call $", "once")))
@@ -287,6 +297,7 @@ def test_suggestions_are_paused_here_and_everywhere(vscode: Open, scripted: Scri
         asked = requests(window)
         window.type("call ")
         wait_for(lambda asked=asked: requests(window) > asked, "a request")  # type: ignore[misc]
+        time.sleep(1)
         assert window.ghost_text() == ""
         window.run(f"keyturn: Pause or Resume Suggestions{' ' + command if 'in' in command[:3] else ''}")
         window.wait_until_ready()
