@@ -31,8 +31,9 @@ def finish(context: CaretContext, generated: str, *, is_complete: bool = True) -
 
 def _finish_line(context: CaretContext, text: str) -> str:
     whole = _on_the_carets_line(context, text).partition("\n")[0]
-    line = without_overlap(context, whole.rstrip())
-    if line == whole.rstrip():
+    bare = whole.rstrip()
+    line = without_overlap(context, bare)
+    if line == bare:
         line = whole
     if not (line.strip() and _is_apart(context.after[:1])):
         line = line.rstrip()

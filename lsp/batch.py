@@ -24,6 +24,7 @@ from lsp.exits import DONE, ENGINE_FAILED, NO, UsageError
 from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
 from lsp.suggestion import Question, Stop, think
 from lsp.syntax_trees import SyntaxTrees
+from model.completer import MAX_DOCUMENTS
 from model.engine import EngineError, KeyturnError, ModelError
 from model.snapshot import Snapshot
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_TOKENS = 4096
-
-MAX_DOCUMENTS = 64
-"""Whose text is kept for the next line that names them."""
 
 
 class BadLineError(Exception):
@@ -83,7 +81,7 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
 
 
 class Batch:
-    """Answers lines with one engine, and keeps the latest documents that they name.
+    """Answers lines with one engine, and keeps as many of the latest documents that they name as the engine does.
 
     `has_failed` once the engine could not answer a line that was right.
     """

@@ -182,9 +182,11 @@ class ServerCompleter:
         self._remote = None
         self._last_withdrawn = -math.inf
         self._say(str(error) if self._load_local is None else f"{error} The embedded model stands in for it.")
-        if self._load_local is not None and self._local is None:
-            self._local = self._load_local()
-        self._wait_a_while()
+        try:
+            if self._load_local is not None and self._local is None:
+                self._local = self._load_local()
+        finally:
+            self._wait_a_while()  # from when it is loaded, which takes its time; also where that fails
 
     def _wait_a_while(self) -> None:
         """Have the server not looked for in the next seconds."""

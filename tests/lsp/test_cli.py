@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lsp.batch import MAX_DOCUMENTS
+from model.completer import MAX_DOCUMENTS
 from tests.lsp.client import PATIENCE, environment
 
 SCRIPT = {
