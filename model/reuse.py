@@ -66,10 +66,15 @@ def _runs_by_serial(
     cached_ids: IntArray, cached_serials: SerialArray, prompt: Prompt, prefix: int, usable: int
 ) -> list[Run]:
     """Runs behind the common prefix: equal serials, equal ids, rising on both sides."""
+    # What both end with is told by one comparison; to look for the serials of a whole file takes far longer.
+    tail = common_prefix(cached_serials[prefix:][::-1], prompt.serials[prefix:][::-1])
+    held, wanted = len(cached_serials) - tail, len(prompt) - tail
     _, old, new = np.intersect1d(
-        cached_serials[prefix:], prompt.serials[prefix:usable], assume_unique=False, return_indices=True
+        cached_serials[prefix:held], prompt.serials[prefix:wanted], assume_unique=False, return_indices=True
     )
-    old, new = old + prefix, new + prefix
+    old = np.concatenate((old + prefix, np.arange(held, len(cached_serials))))
+    new = np.concatenate((new + prefix, np.arange(wanted, len(prompt))))
+    old, new = old[new < usable], new[new < usable]
     same = (prompt.serials[new] >= 0) & (cached_ids[old] == prompt.ids[new])
     order = np.argsort(new[same])
     old, new = old[same][order], new[same][order]

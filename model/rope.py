@@ -99,12 +99,12 @@ def rotated(x: Tensor, turns: Tensor) -> Tensor:
 
     turns  [..., 2, head_dim] cosines twice over, and sines, once as they are and once negated
     """
-    half = x.shape[-1] // 2
     cos, sin = turns.unbind(-2)
     wide = x.float()
-    across = wide * sin
-    across = across.view(*across.shape[:-1], 2, half).flip(-2).view(across.shape)
-    return (wide * cos + across).to(x.dtype)
+    found, across = wide * cos, wide * sin
+    halves = (*found.shape[:-1], 2, found.shape[-1] // 2)
+    found.view(halves).add_(across.view(halves).flip(-2))
+    return found.to(x.dtype)
 
 
 def turns_of(angles: Tensor) -> Tensor:

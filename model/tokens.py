@@ -197,7 +197,7 @@ class TokenizedText:
         assert len(np.unique(self.serials)) == len(self.serials)
 
 
-def common_prefix(a: IntArray, b: IntArray) -> int:
+def common_prefix(a: NDArray[np.integer], b: NDArray[np.integer]) -> int:
     """Length of the common prefix of two arrays."""
     limit = min(len(a), len(b))
     differing = np.flatnonzero(a[:limit] != b[:limit])
