@@ -29,10 +29,11 @@ CLIENT = {
     },
     "keyturn.trace.server": {
         "type": "string",
-        "enum": ["off", "messages", "verbose"],
-        "default": "off",
+        "enum": ["messages", "verbose"],
+        "default": "messages",
         "scope": "window",
-        "markdownDescription": "What of the talk with the server is logged.",
+        "markdownDescription": "What of the talk with the server is logged, once the output *keyturn* has the log level "
+        "*Trace* (command *Developer: Set Log Level*).",
     },
 }
 """Settings that the server does not see."""
