@@ -32,8 +32,8 @@ CLIENT = {
         "enum": ["messages", "verbose"],
         "default": "messages",
         "scope": "window",
-        "markdownDescription": "What of the talk with the server is logged, once the output *keyturn* has the log level "
-        "*Trace* (command *Developer: Set Log Level*).",
+        "markdownDescription": "What of the talk with the server is logged, once the output *keyturn* has the log "
+        "level *Trace* (command *Developer: Set Log Level*).",
     },
 }
 """Settings that the server does not see."""
