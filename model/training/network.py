@@ -265,6 +265,18 @@ class Network:
         hidden = self.hidden(parameters, ids, *masks)
         weight = parameters["model.embed_tokens.weight"].to(hidden.dtype)
         share = (weights / weights.sum()).flatten()
-        chunk = CHUNK if hidden.device.type == "cpu" else 16 * CHUNK
         apply: Callable[..., Tensor] = _HeadLoss.apply
-        return apply(hidden.flatten(0, 1), weight, targets.flatten(), share, chunk, self._errors)
+        return apply(hidden.flatten(0, 1), weight, targets.flatten(), share, _chunk(hidden), self._errors)
+
+    @torch.no_grad()
+    def losses(self, parameters: Parameters, ids: Tensor, targets: Tensor, *masks: Tensor) -> Tensor:
+        """Cross-entropy of each target in nats, [sequences · tokens] float32, without gradients."""
+        hidden = self.hidden(parameters, ids, *masks).flatten(0, 1)
+        chunk = _chunk(hidden)
+        parts = zip(torch.split(hidden, chunk), torch.split(targets.flatten(), chunk), strict=True)
+        return torch.cat([F.cross_entropy(logits(parameters, part), aim, reduction="none") for part, aim in parts])
+
+
+def _chunk(hidden: Tensor) -> int:
+    """Tokens whose scores are made at once."""
+    return CHUNK if hidden.device.type == "cpu" else 16 * CHUNK

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.training import network
 from model.training.data import MIDDLE_WEIGHT, Batch, Sampler
@@ -19,23 +21,17 @@ def make_validation(sampler: Sampler, length: int = 512, num_sequences: int = 8)
     batches = [sampler.batch(step, num_sequences, length) for step in range(NUM_BATCHES)]
 
     def validate(net: network.Network, parameters: network.Parameters) -> dict[str, Any]:
-        found = {}
-        for name, least in (("loss", 0.0), ("middle_loss", MIDDLE_WEIGHT - 0.5)):
-            losses = [_loss(net, parameters, batch, least) for batch in batches]
-            total, count = (sum(column) for column in zip(*losses, strict=True))
-            found[name] = round(total / count, 4)
-        return found
+        losses = np.concatenate([_losses(net, parameters, batch) for batch in batches])
+        weights = np.concatenate([batch.weights.flatten() for batch in batches])
+        counted = {"loss": weights > 0.0, "middle_loss": weights > MIDDLE_WEIGHT - 0.5}
+        return {name: round(float(losses[chosen].mean()), 4) for name, chosen in counted.items() if chosen.any()}
 
     return validate
 
 
-def _loss(net: network.Network, parameters: network.Parameters, batch: Batch, least: float) -> tuple[float, float]:
-    """The summed loss of the targets whose weight is more than `least`, and their number."""
+def _losses(net: network.Network, parameters: network.Parameters, batch: Batch) -> NDArray[np.float32]:
+    """The loss of each target, in the order of the flattened batch."""
     device = next(iter(parameters.values())).device
-    ids, targets, weights, *masks = (torch.from_numpy(field).to(device) for field in batch.fields())
-    counted = (weights > least).float()
-    count = float(counted.sum())
-    if not count:
-        return 0.0, 0.0
-    with torch.no_grad():
-        return float(net.loss(parameters, ids, targets, counted, *masks)) * count, count
+    ids, targets, _, *masks = (torch.from_numpy(field).to(device) for field in batch.fields())
+    found: NDArray[np.float32] = net.losses(parameters, ids, targets, *masks).cpu().numpy()
+    return found
