@@ -27,6 +27,7 @@ from model.engine import ModelError
 from model.machine import weights as digest_of
 from model.training import network
 from model.training.data import STALE_SHARE, Batch, Sampler
+from model.training.muon import Float32Muon
 from model.training.recipes import Recipe
 from model.training.shards import TokenFiles
 
@@ -96,8 +97,8 @@ class Trainer:
             name: tensor.detach().to(self._device).requires_grad_()
             for name, tensor in network.new_parameters(recipe.shape, 0).items()
         }
-        self._optimizers = _optimizers(recipe, self.parameters)
         self._dtype = _dtype(recipe.dtype, self._device)
+        self._optimizers = _optimizers(recipe, self.parameters, self._dtype)
         self._network = network.Network(recipe.shape, self._dtype, compiled=_compiles(recipe))
         if (folder / STATE).is_file():
             self._load()
@@ -290,12 +291,13 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _optimizers(recipe: Recipe, parameters: network.Parameters) -> list[torch.optim.Optimizer]:
+def _optimizers(recipe: Recipe, parameters: network.Parameters, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
     """Of the matrices and of the rest; their rates are set anew in each step."""
     matrices = [tensor for name, tensor in parameters.items() if tensor.ndim == 2 and "embed" not in name]
     others = [tensor for name, tensor in parameters.items() if tensor.ndim != 2 or "embed" in name]
+    muon = Float32Muon if dtype == torch.float32 else torch.optim.Muon
     return [
-        torch.optim.Muon(matrices, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        muon(matrices, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 

@@ -29,6 +29,7 @@ from model.training.card import model_card
 from model.training.copying import MAX_MATCH
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import check_output, export
+from model.training.muon import Float32Muon, orthogonal
 from model.training.recipes import Recipe, load_recipe
 from model.training.tokenizer import END, MIDDLE, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, train_tokenizer
 from model.training.train import STATE, TRAINED, WEIGHTS, Trainer
@@ -763,6 +764,36 @@ def test_a_signal_ends_a_run_behind_its_step(
     assert trainer(work, tmp_path).progress.step == 3
     assert cli.run(parse("train", "--work", str(tmp_path))) == 0
     assert trainer(work, tmp_path).progress.step == 6
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_an_update_is_made_orthogonal(shape: tuple[int, int]) -> None:
+    found = orthogonal(
+        torch.randn(shape, generator=torch.Generator().manual_seed(1)), (3.4445, -4.7750, 2.0315), 5, 1e-7
+    )
+    assert found.dtype == torch.float32 and found.shape == shape
+    values = torch.linalg.svdvals(found)
+    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
+
+
+def test_muon_in_float32_trains_as_the_librarys_does() -> None:
+    """But for the library's rounding; each takes the other's state, as a run does that goes on elsewhere."""
+    generator = torch.Generator().manual_seed(2)
+    start = [torch.randn(shape, generator=generator) for shape in ((32, 32), (48, 16), (16, 48))]
+    trained = []
+    for kind in (torch.optim.Muon, Float32Muon):
+        weights = [weight.clone().requires_grad_() for weight in start]
+        optimizer = kind(weights, lr=0.02, adjust_lr_fn="match_rms_adamw")
+        generator = torch.Generator().manual_seed(3)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            optimizer.step()
+        trained.append([weight.detach() for weight in weights])
+        Float32Muon(weights, lr=0.02).load_state_dict(optimizer.state_dict())
+    for library, own, before in zip(*trained, start, strict=True):
+        assert torch.allclose(library, own, atol=2e-3)
+        assert not torch.allclose(library, before, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["cpu", "further", "gpu", "ablation"])
