@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -80,7 +80,8 @@ class Suggester:
     engine: EngineThread
     reporter: Reporter
     settings: Settings = field(default_factory=Settings)
-    root: Path | None = None
+    roots: Callable[[], Iterable[Path]] = tuple
+    """The folders of the project now."""
     counts: Counts = field(default_factory=Counts)
     latest: dict[str, Latest] = field(default_factory=dict)
     _trees: SyntaxTrees = field(default_factory=SyntaxTrees)
@@ -194,7 +195,7 @@ class Suggester:
         return True
 
     def _is_wanted(self, document: Document) -> bool:
-        return self.settings.allows(document.snapshot.path, document.language_id, self.root)
+        return self.settings.allows(document.snapshot.path, document.language_id, self.roots())
 
     # Ahead of requests
 

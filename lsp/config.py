@@ -132,16 +132,15 @@ class Settings:
             fallback=self.fallback,
         )
 
-    def allows(self, path: str | None, language_id: str | None, root: Path | None) -> bool:
-        """Whether suggestions are wanted in this file."""
+    def allows(self, path: str | None, language_id: str | None, roots: Iterable[Path]) -> bool:
+        """Whether suggestions are wanted in this file; `roots` are the folders of the project."""
         if not self.enabled or language_id in self.disabled_languages:
             return False
         if path is None or not self.disabled_globs:
             return True
         file = Path(path)
         names = [file.name, file.as_posix()]
-        if root is not None and file.is_relative_to(root):
-            names.append(file.relative_to(root).as_posix())
+        names += [file.relative_to(root).as_posix() for root in roots if file.is_relative_to(root)]
         return not any(fnmatch.fnmatchcase(name, glob) for glob in self.disabled_globs for name in names)
 
 

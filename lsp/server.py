@@ -51,7 +51,7 @@ class KeyturnServer(LanguageServer):
         self.documents = Documents()
         self.status = Status(self)
         self.engine = EngineThread(self.status)
-        self.suggester = Suggester(self.documents, self.engine, self.status)
+        self.suggester = Suggester(self.documents, self.engine, self.status, roots=self._roots)
         self.configuration = Configuration()
         self._outer_layers: list[Layer] = []
         self._outer_problems: list[str] = []
@@ -77,13 +77,19 @@ class KeyturnServer(LanguageServer):
         self.status.wants_status = isinstance(experimental, dict) and bool(experimental.get("keyturnStatus"))
         self.status.shows_progress = bool(capabilities.window and capabilities.window.work_done_progress)
         self._pulls_configuration = bool(capabilities.workspace and capabilities.workspace.configuration)
-        self._root = self.suggester.root = _root_of(params)
+        self._root = _root_of(params)
         self._outer_layers, self._outer_problems = standard_layers(self._root)
         self._initial_layer = editor_layer(params.initialization_options)
         # An editor in another container has a process that cannot be seen from here; it is not watched.
         if params.process_id is not None and is_alive(params.process_id):
             self.protocol.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
         self._configure()
+
+    def _roots(self) -> list[Path]:
+        """The folders of the project, as the client last named them."""
+        uris = [folder.uri for folder in self.protocol.workspace.folders.values()]
+        paths = [to_fs_path(uri) for uri in uris if uri.startswith("file:")]
+        return [Path(path) for path in (self._root, *paths) if path]
 
     async def begin(self) -> None:
         """After `initialized`: ask for the editor's settings, then load the engine."""

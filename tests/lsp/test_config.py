@@ -134,12 +134,13 @@ def test_the_projects_root_is_the_nearest_folder_with_settings(tmp_path: Path) -
         (Settings(disabled_languages=("python",)), "/p/a.py", "python", False),
         (Settings(disabled_globs=("*.env",)), "/p/x/prod.env", "plaintext", False),
         (Settings(disabled_globs=("secret/*",)), "/p/secret/a.py", "python", False),
+        (Settings(disabled_globs=("secret/*",)), "/r/secret/a.py", "python", False),
         (Settings(disabled_globs=("secret/*",)), "/q/secret/a.py", "python", True),
         (Settings(disabled_globs=("*",)), None, "python", True),
     ],
 )
 def test_where_suggestions_are_wanted(settings: Settings, path: str | None, language: str, allowed: bool) -> None:
-    assert settings.allows(path, language, Path("/p")) is allowed
+    assert settings.allows(path, language, [Path("/p"), Path("/r")]) is allowed
 
 
 def test_names_from_a_project_cannot_speak_to_the_terminal() -> None:

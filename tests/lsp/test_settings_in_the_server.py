@@ -52,6 +52,20 @@ def test_a_client_that_never_tells_its_settings_is_served(tmp_path: Path) -> Non
         assert client.texts(URI, 0, 1) == ["hello"]
 
 
+def test_patterns_hold_in_each_folder_of_the_project(tmp_path: Path) -> None:
+    """In those that were added later, too."""
+    later = "file:///later/secret/main.py"
+    with serving(tmp_path) as client:
+        client.initialize(root=tmp_path, options={"keyturn": {"disabledGlobs": ["secret/*"]}})
+        client.open(later, "x")
+        assert client.texts(later, 0, 1) == ["hello"]
+        added = [{"uri": "file:///later", "name": "later"}, {"uri": "untitled:nowhere", "name": "nowhere"}]
+        client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": added, "removed": []}})
+        assert client.texts(later, 0, 1) == []
+        client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": [], "removed": added}})
+        assert client.texts(later, 0, 1) == ["hello"]
+
+
 def hold_answers(client: Client) -> list[Any]:
     """From now on the server's questions are kept and not answered."""
     held: list[Any] = []
