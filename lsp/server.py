@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ class KeyturnServer(LanguageServer):
             self.protocol.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
         self._configure()
 
-    def _roots(self) -> list[Path]:
+    def _roots(self) -> Iterator[Path]:
         """The folders of the project, as the client last named them."""
-        uris = [folder.uri for folder in self.protocol.workspace.folders.values()]
-        paths = [to_fs_path(uri) for uri in uris if uri.startswith("file:")]
-        return [Path(path) for path in (self._root, *paths) if path]
+        if self._root is not None:
+            yield self._root
+        yield from _paths_of(folder.uri for folder in self.protocol.workspace.folders.values())
 
     async def begin(self) -> None:
         """After `initialized`: ask for the editor's settings, then load the engine."""
@@ -306,9 +307,14 @@ def _root_of(params: types.InitializeParams) -> Path | None:
     """The folder of the project: the first workspace folder, else what older clients say."""
     uris = [folder.uri for folder in params.workspace_folders or []]
     uris += [params.root_uri] if params.root_uri else []
-    paths = [to_fs_path(uri) for uri in uris if uri.startswith("file:")]
-    paths += [params.root_path] if params.root_path else []
-    return next((Path(path) for path in paths if path), None)
+    paths = [*_paths_of(uris), *([Path(params.root_path)] if params.root_path else [])]
+    return paths[0] if paths else None
+
+
+def _paths_of(uris: Iterable[str]) -> Iterator[Path]:
+    """Of those that are files."""
+    paths = (to_fs_path(uri) for uri in uris if uri.startswith("file:"))
+    return (Path(path) for path in paths if path)
 
 
 def _value(encoding: object) -> object:

@@ -19,11 +19,11 @@ SEED = 7
 def make_validation(sampler: Sampler, length: int = 512, num_sequences: int = 8) -> Validate:
     """A function from weights to mean losses in nats a token: of everything, and of middles only."""
     batches = [sampler.batch(step, num_sequences, length) for step in range(NUM_BATCHES)]
+    weights = np.concatenate([batch.weights.flatten() for batch in batches])
+    counted = {"loss": weights > 0.0, "middle_loss": weights > MIDDLE_WEIGHT - 0.5}
 
     def validate(net: network.Network, parameters: network.Parameters) -> dict[str, Any]:
         losses = np.concatenate([_losses(net, parameters, batch) for batch in batches])
-        weights = np.concatenate([batch.weights.flatten() for batch in batches])
-        counted = {"loss": weights > 0.0, "middle_loss": weights > MIDDLE_WEIGHT - 0.5}
         return {name: round(float(losses[chosen].mean()), 4) for name, chosen in counted.items() if chosen.any()}
 
     return validate
