@@ -94,6 +94,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from lsp.lean_types import import_lean
+
+    import_lean()
+
     from lsp.log import set_up_logging
     from lsp.server import serve_stdio, serve_tcp
 
