@@ -71,9 +71,12 @@ class Prompt:
         return len(self.ids)
 
     def reopened(self, tokenizer: Tokenizer) -> Prompt:
-        """With the last token taken back, unless it is a marker or ends a line: the completion may finish it."""
+        """With the last token taken back, so that the completion may finish it.
+
+        A marker, the end of a line and what is no text by itself, a part of a character, stay.
+        """
         piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
-        if not piece or b"\n" in piece or b"\r" in piece:
+        if not piece or b"\n" in piece or b"\r" in piece or not _is_text(piece):
             return self
         last = len(self) - 1
         return replace(
@@ -84,6 +87,14 @@ class Prompt:
             lead=max(0, self.lead - 1),
             begun=piece,
         )
+
+
+def _is_text(piece: bytes) -> bool:
+    try:
+        piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -99,3 +99,11 @@ def test_a_line_start_is_left_alone(completer: Completer, text: str) -> None:
     """Its token has the next line's indentation, which is not the model's to change."""
     data = text.encode()
     assert completer.prompt(Snapshot(text, Text(data)), len(data), 8).begun == b""
+
+
+def test_a_part_of_a_character_stays(completer: Completer) -> None:
+    """The caret never cuts a character, so there is nothing to finish; half a character cannot be scored."""
+    data = 'smile = "🙂'.encode()
+    assert len(completer.tokenizer.encode("🙂".encode())) > 1
+    assert completer.prompt(Snapshot("smile", Text(data)), len(data), 8).begun == b""
+    assert all(score < 0 for score in completer.score(Snapshot("smile", Text(data)), len(data), b'"'))
