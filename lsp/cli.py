@@ -7,7 +7,6 @@ says what to do. Each command imports what it needs when it runs, so that `serve
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -60,7 +59,10 @@ def _fail_on(error: Exception) -> int:
         return _fail(error, ENGINE_FAILED if isinstance(error, EngineError) else WRONG_USE)
     if isinstance(error, ModuleNotFoundError) and error.name in _TRAINING:
         return _fail("This needs more packages; install them with: pip install '.[train]' (in a clone).", WRONG_USE)
-    logging.getLogger(__name__).debug("The command failed.", exc_info=error)
+    if os.environ.get("KEYTURN_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
+        traceback.print_exception(error)
     reason = str(error) or type(error).__name__
     return _fail(f"{reason} (this is a bug; KEYTURN_LOG_LEVEL=debug shows where)", ENGINE_FAILED)
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Protocol
 from lsprotocol import types
 from pygls.exceptions import JsonRpcRequestCancelled
 
-from ast_tools.text import Text
 from lsp.config import Settings
 from lsp.convert import Place, place_of, to_item
 from lsp.documents import Document, Documents
@@ -57,9 +56,13 @@ class Counts:
 
 @dataclass
 class Latest:
-    """A document's latest suggestion, to be typed through, and its latest completion, for `keyturn/stats`."""
+    """A document's latest suggestion, to be typed through, and its latest completion, for `keyturn/stats`.
+
+    `shown_as` is the number under which the latest answer is counted once it was shown.
+    """
 
     remembered: Remembered | None = None
+    shown_as: int | None = None
     completion: Completion | None = None
     num_requests: int = 0
 
@@ -86,7 +89,7 @@ class Suggester:
     latest: dict[str, Latest] = field(default_factory=dict)
     _trees: SyntaxTrees = field(default_factory=SyntaxTrees)
     _timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
-    _item_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _not_accepted: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
     async def suggest(self, params: types.InlineCompletionParams) -> list[types.InlineCompletionItem] | None:
@@ -118,7 +121,10 @@ class Suggester:
                 return None
 
         self.reporter.latency((time.perf_counter() - started) * 1000)
-        return self._show(suggestions, document_text, place)
+        if not suggestions:
+            return []
+        shown_as = latest.shown_as = latest.shown_as or self._count_shown()
+        return [to_item(document_text, place, text, shown_as, self.documents.encoding) for text in suggestions]
 
     async def _ask(self, document: Document, place: Place, latest: Latest, explicit: bool) -> tuple[str, ...]:
         """Ask the model, in its thread, and remember the answer. Nothing to suggest when it fails."""
@@ -160,8 +166,7 @@ class Suggester:
             return ()
         if self.settings is settings:
             latest.remembered = Remembered(place.text, place.caret, answer.texts, explicit)
-        latest.completion = answer.completion
-        self.counts.shown += bool(answer.texts)
+        latest.completion, latest.shown_as = answer.completion, None
         if self.documents.get(uri) is document and document.num_changes == num_changes:
             self._refresh_when_idle(uri)
         return answer.texts
@@ -174,23 +179,20 @@ class Suggester:
         self.engine.withdraw(uri)
         return latest
 
-    def _show(
-        self, suggestions: tuple[str, ...], document_text: Text, place: Place
-    ) -> list[types.InlineCompletionItem]:
-        items = []
-        for suggestion in suggestions:
-            item_id = next(self._item_ids)
-            self._not_accepted[item_id] = None
-            items.append(to_item(document_text, place, suggestion, item_id, self.documents.encoding))
+    def _count_shown(self) -> int:
+        """The number of one more answer that is shown, however often and in however many items."""
+        self.counts.shown += 1
+        number = next(self._numbers)
+        self._not_accepted[number] = None
         while len(self._not_accepted) > _MAX_SHOWN:
             self._not_accepted.popitem(last=False)
-        return items
+        return number
 
-    def accept(self, item_id: object) -> bool:
-        """Count an acceptance, once for each item that was shown."""
-        if not isinstance(item_id, int) or item_id not in self._not_accepted:
+    def accept(self, number: object) -> bool:
+        """Count an acceptance, once for each answer that was shown."""
+        if not isinstance(number, int) or number not in self._not_accepted:
             return False
-        del self._not_accepted[item_id]
+        del self._not_accepted[number]
         self.counts.accepted += 1
         return True
 

@@ -41,9 +41,9 @@ def place_of(document: Document, params: types.InlineCompletionParams, encoding:
 
 
 def to_item(
-    document_text: Text, place: Place, suggestion: str, item_id: int, encoding: PositionEncoding
+    document_text: Text, place: Place, suggestion: str, number: int, encoding: PositionEncoding
 ) -> types.InlineCompletionItem:
-    """One suggestion as the editor gets it.
+    """One suggestion as the editor gets it; its acceptance is told by the number.
 
     The range ends where the text that is replaced ends and starts at or before the caret, on one line. Editors show an
     item only if what it replaces up to the caret begins `filterText`, or `insertText` when that is absent.
@@ -60,7 +60,7 @@ def to_item(
         insert_text=insert_text,
         filter_text=filter_text,
         range=to_range(document_text, start, end, encoding),
-        command=types.Command(title="Accept the suggestion", command=ACCEPTED_COMMAND, arguments=[item_id]),
+        command=types.Command(title="Accept the suggestion", command=ACCEPTED_COMMAND, arguments=[number]),
     )
 
 

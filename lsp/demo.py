@@ -66,6 +66,8 @@ def run(file: str | None, picture: str | None = None) -> int:
     """Run the session and print it, to an SVG picture too if one is wanted; the exit status."""
     path = Path(file) if file else Path(sysconfig.get_path("stdlib")) / DEFAULT_FILE
     text = _read(path)
+    if picture is not None and Path(picture).is_dir():
+        raise UsageError(f"{picture} is a folder; name a file in it.")
     if picture is not None and not Path(picture).absolute().parent.is_dir():
         raise UsageError(f"{picture} cannot be written: there is no such folder.")
     console = Console(highlight=False, record=picture is not None, width=PICTURE_COLUMNS if picture else None)

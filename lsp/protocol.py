@@ -14,6 +14,7 @@ the requests that the server sends. What is replaced, and why:
 - A second copy of each document was kept, split into lines by `str.splitlines`. `lsp.documents` has the text instead.
 - The exit status was 0 without `shutdown`, and `exit` raised `SystemExit` inside the event loop.
 - Whole messages were logged at level INFO, file contents included.
+- A client that announced a value which lsprotocol does not know, as Visual Studio does, could not begin a session.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ MessageId = int | str
 Handler = Callable[[Any], Any]
 
 _OWN_TYPES = {CARET_METHOD: types.TextDocumentPositionParams}
+_CAPABILITIES_READ = {
+    "general": ("positionEncodings",),
+    "window": ("workDoneProgress",),
+    "workspace": ("configuration", "didChangeConfiguration"),
+}
 _MAX_ERROR_CHARS = 400
 _MAX_UNREAD_BYTES = 64 * 2**20
 """A client that leaves more than this unread is given up."""
@@ -227,6 +233,8 @@ class KeyturnProtocol(LanguageServerProtocol):
         try:
             return self._converter.structure({} if raw is None else raw, params_type)
         except Exception as error:
+            if method == types.INITIALIZE and (known := _what_is_read(raw)) != raw:
+                return self._params(method, known)
             raise JsonRpcInvalidParams(f"Invalid params for {method}: {_explain(error)}") from error
 
     def _call(self, handler: Handler, params: Any) -> Any:
@@ -317,6 +325,25 @@ class KeyturnProtocol(LanguageServerProtocol):
         if (handler := self.fm.features.get(types.EXIT)) is not None:
             yield handler, args, None
         self.end(0 if self._shutdown else 1)
+
+
+def _what_is_read(params: object) -> object:
+    """The parameters of `initialize` with those capabilities only that are used here, and without `trace`.
+
+    Clients may announce more kinds and tags than a server has heard of.
+    """
+    match params:
+        case {"capabilities": dict(announced), **others}:
+            capabilities = {
+                part: {name: found[name] for name in names if name in found}
+                for part, names in _CAPABILITIES_READ.items()
+                if isinstance(found := announced.get(part), dict)
+            }
+            if "experimental" in announced:
+                capabilities["experimental"] = announced["experimental"]
+            others.pop("trace", None)
+            return others | {"capabilities": capabilities}
+    return params
 
 
 def _without_nulls(change: object) -> object:

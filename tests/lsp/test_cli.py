@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lsp.cli import main
 from model.completer import MAX_DOCUMENTS
 from tests.lsp.client import PATIENCE, environment
 
@@ -90,6 +91,7 @@ def test_complete_prints_json(tmp_path: Path) -> None:
         (["complete", "a.py:1:1", "--max-tokens", "many"], "invalid int"),
         (["complete", "a.py:1:1", "--reuse", "some"], "invalid choice"),
         (["complete", "--batch", "none.jsonl"], "none.jsonl cannot be read"),
+        (["demo", "a.py", "--svg", "."], ". is a folder; name a file in it."),
         (["serve", "--tcp", "here"], "HOST:PORT"),
         (["vllm"], "required: serve"),
         (["vllm", "serve"], "Give the model first"),
@@ -117,6 +119,21 @@ def test_a_failing_engine_is_status_3(tmp_path: Path) -> None:
     result = keyturn(tmp_path, "complete", "a.py:1:7")
     assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr == "keyturn: The engine broke; start it again.\n"
+
+
+@pytest.mark.parametrize("level", ["debug", "warning"])
+def test_a_bug_is_one_line_and_shows_where_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr("lsp.demo.run", fail)
+    monkeypatch.setenv("KEYTURN_LOG_LEVEL", level)
+    assert main(["demo"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "keyturn: nothing to divide by (this is a bug; KEYTURN_LOG_LEVEL=debug shows where)"
+    assert lines[:1] == (["Traceback (most recent call last):"] if level == "debug" else lines[-1:])
 
 
 def test_a_model_that_is_none_is_status_2(tmp_path: Path) -> None:

@@ -33,6 +33,23 @@ def counts(server: Client, line: int) -> dict[str, int]:
     return found
 
 
+def test_a_model_that_takes_its_time_to_load_shows_progress(tmp_path: Path) -> None:
+    with serving(tmp_path, KEYTURN_ENGINE="embedded") as client:
+        client.initialize(window={"workDoneProgress": True}, experimental={"keyturnStatus": True})
+        client.notified("keyturn/status", state="ready")
+        shown = client.wait(lambda: _progress(client) if _progress(client)[-1:] == ["end"] else None)
+        assert shown[0] == "begin"
+        assert set(shown[1:-1]) <= {"report"}
+        (created,) = [m for m in client.requests if m["method"] == "window/workDoneProgress/create"]
+        assert {m["params"]["token"] for m in client.notifications if m["method"] == "$/progress"} == {
+            created["params"]["token"]
+        }
+
+
+def _progress(client: Client) -> list[str]:
+    return [m["params"]["value"]["kind"] for m in client.notifications if m["method"] == "$/progress"]
+
+
 def test_an_edit_far_above_is_all_that_is_encoded(server: Client) -> None:
     """A line put in at the top of a real file moves everything; only it and the lead are encoded."""
     first = counts(server, CARET_LINE)

@@ -97,6 +97,32 @@ def test_requests_before_initialize_are_refused(tmp_path: Path) -> None:
         assert client.stats(URI)["tokens"] is None
 
 
+@pytest.mark.parametrize(
+    "announced",
+    [
+        {"capabilities": {"textDocument": {"publishDiagnostics": {"tagSupport": {"valueSet": [1, 2, -1, -2]}}}}},
+        {"capabilities": {"workspace": {"symbol": {"symbolKind": {"valueSet": [1, 99]}}, "configuration": True}}},
+        {"capabilities": {"general": {"markdown": 5, "positionEncodings": ["utf-9", "utf-8"]}}},
+        {"trace": "compact"},
+    ],
+)
+def test_clients_may_announce_what_nobody_has_heard_of(tmp_path: Path, announced: dict[str, Any]) -> None:
+    with serving(tmp_path) as client:
+        result = client.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}} | announced)
+        knows_utf8 = "general" in announced.get("capabilities", {})
+        assert result["capabilities"]["positionEncoding"] == ("utf-8" if knows_utf8 else "utf-16")
+        client.notify("initialized", {})
+        client.open(URI, "pri")
+        assert client.texts(URI, 0, 3) == ["hello"]
+
+
+@pytest.mark.parametrize("params", [None, {}, {"capabilities": 5}, {"capabilities": {}, "processId": "x"}])
+def test_an_initialize_that_says_too_little_is_refused(tmp_path: Path, params: object) -> None:
+    with serving(tmp_path) as client:
+        assert code_of(client, "initialize", params) == -32602
+        client.initialize()
+
+
 def test_initialize_is_accepted_once(shared: Client) -> None:
     assert code_of(shared, "initialize", {"processId": None, "rootUri": None, "capabilities": {}}) == -32600
 

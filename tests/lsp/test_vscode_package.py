@@ -36,6 +36,13 @@ def test_a_workspace_cannot_say_what_is_run_or_loaded() -> None:
     assert machine == {"keyturn.command", *(f"keyturn.{generator().camel_case(name)}" for name in refused)}
 
 
+def test_a_workspace_that_is_not_trusted_cannot_undo_what_the_user_excludes() -> None:
+    capabilities = json.loads((EXTENSION / "package.json").read_text())["capabilities"]
+    restricted = capabilities["untrustedWorkspaces"]["restrictedConfigurations"]
+    excluding = {"enabled", *(setting.name for setting in fields(Settings) if setting.name.startswith("disabled_"))}
+    assert set(restricted) == {f"keyturn.{generator().camel_case(name)}" for name in excluding}
+
+
 def test_the_extension_has_the_server_s_version_and_licence() -> None:
     package = json.loads((EXTENSION / "package.json").read_text())
     assert package["version"] == version().split("+")[0]

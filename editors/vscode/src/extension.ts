@@ -137,10 +137,9 @@ async function start(): Promise<void> {
   });
   // Not waited for here: a command that hangs must not hold up the restart with another one.
   starting = started.start().catch((error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error);
-    log.error(reason);
+    log.error(messageOf(error));
     if (started === client) {
-      status.failed(`The server does not start: ${reason}`);
+      status.failed(`The server does not start: ${messageOf(error)}`);
       void offerLog();
     }
   });
@@ -159,10 +158,14 @@ async function stop(): Promise<void> {
 
 function restart(): Promise<void> {
   life = life.then(stop).then(start).catch((error: unknown) => {
-    log.error(String(error));
-    status.failed(`The server does not start: ${String(error)}`);
+    log.error(messageOf(error));
+    status.failed(`The server does not start: ${messageOf(error)}`);
   });
   return life;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Without the defaults of package.json, which would hide what the project's files and the environment say. */
@@ -226,20 +229,30 @@ function isOurs(document: vscode.TextDocument): boolean {
   return SELECTOR.some(({ scheme }) => scheme === document.uri.scheme);
 }
 
-/** Whether the settings of the active file pause suggestions. Globs are the server's business. */
+/** Whether the settings pause suggestions in the active file. Globs are the server's business. */
 function pause(): Pause {
-  const document = activeDocument();
-  const settings = vscode.workspace.getConfiguration('keyturn', document);
-  if (!settings.get<boolean>('enabled', true)) {
+  const settings = vscode.workspace.getConfiguration('keyturn');
+  if (isDisabled(settings)) {
     return 'everywhere';
   }
-  const disabled = settings.get<string[]>('disabledLanguages', []);
-  return document && disabled.includes(document.languageId) ? 'language' : undefined;
+  const language = activeDocument()?.languageId;
+  return language && disabledLanguages(settings).includes(language) ? 'language' : undefined;
+}
+
+// A setting may have any type: VS Code only underlines a wrong one. The server says what is wrong with it.
+
+function isDisabled(settings: vscode.WorkspaceConfiguration): boolean {
+  return settings.get<unknown>('enabled') === false;
+}
+
+function disabledLanguages(settings: vscode.WorkspaceConfiguration): string[] {
+  const found = settings.get<unknown>('disabledLanguages');
+  return Array.isArray(found) ? found.filter((name) => typeof name === 'string') : [];
 }
 
 async function toggle(): Promise<void> {
   const settings = vscode.workspace.getConfiguration('keyturn');
-  await settings.update('enabled', !settings.get<boolean>('enabled', true), target(settings, 'enabled'));
+  await settings.update('enabled', isDisabled(settings), target(settings, 'enabled'));
 }
 
 async function toggleLanguage(): Promise<void> {
@@ -248,7 +261,7 @@ async function toggleLanguage(): Promise<void> {
     return;
   }
   const settings = vscode.workspace.getConfiguration('keyturn');
-  const disabled = settings.get<string[]>('disabledLanguages', []);
+  const disabled = disabledLanguages(settings);
   const next = disabled.includes(language) ? disabled.filter((name) => name !== language) : [...disabled, language];
   await settings.update('disabledLanguages', next, target(settings, 'disabledLanguages'));
 }

@@ -21,7 +21,7 @@ export interface ServerCommand {
   args: string[];
 }
 
-/** The command that starts the server, without `serve`; undefined where there is none. */
+/** The command that starts the server, without `serve`; undefined where there is none. Throws for a setting that is none. */
 export async function locateServer(): Promise<ServerCommand | undefined> {
   const [command, ...args] = chosenCommand();
   if (command) {
@@ -45,8 +45,12 @@ export function installCommand(): string {
 
 /** The setting, as people write it: a list, or its first word alone; with `serve` or without; `~` for the home folder. */
 function chosenCommand(): string[] {
-  const setting = vscode.workspace.getConfiguration('keyturn').get<string[] | string>('command', []);
-  const [command, ...args] = typeof setting === 'string' ? [setting] : setting;
+  const setting = vscode.workspace.getConfiguration('keyturn').get<unknown>('command') ?? [];
+  const words: unknown[] = Array.isArray(setting) ? setting : [setting];
+  if (!words.every((word) => typeof word === 'string')) {
+    throw new Error('the setting `keyturn.command` must be a list of words.');
+  }
+  const [command, ...args] = words;
   if (!command) {
     return [];
   }

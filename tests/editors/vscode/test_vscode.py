@@ -253,6 +253,22 @@ def test_a_wrong_setting_shows_one_message(vscode: Open, scripted: Scripted) -> 
     assert len(window.wire.messages("server", "window/showMessage")) == 1
 
 
+def test_settings_of_a_wrong_kind_stop_nothing(vscode: Open, scripted: Scripted) -> None:
+    """VS Code hands an extension whatever stands in the file."""
+    wrong: dict[str, object] = {"keyturn.disabledLanguages": {"markdown": True}, "keyturn.enabled": None}
+    window = vscode({"a.txt": b"\n"}, {**scripted((r"call $", "fine")), **wrong})
+    window.open("a.txt", caret=(1, 1))
+    wait_for(lambda: any("`disabled_languages`" in text for text in window.messages()), "the message")
+    window.wait_until_ready()
+    window.type("call ")
+    assert window.wait_for_ghost() == "fine"
+
+
+def test_a_command_that_is_none_is_told(vscode: Open) -> None:
+    window = vscode({"a.txt": b"\n"}, {"keyturn.command": ["keyturn", 5]}, server=None)
+    window.wait_for_status("^error keyturn .*`keyturn.command` must be a list of words")
+
+
 def test_no_server_is_one_message_that_says_what_to_do(vscode: Open) -> None:
     window = vscode({"a.txt": b"\n"}, {}, server=None)
     window.wait_for_status("^error keyturn .*not installed")
