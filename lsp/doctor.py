@@ -116,12 +116,12 @@ def _reach(settings: Settings, report: Report) -> CompleterLike:
     """The server itself: nothing shall stand in for it here."""
     from model.factory import connection_to
     from model.vllm.client import VllmEngine
-    from model.vllm.discover import connect
+    from model.vllm.discover import Site
 
     connection = connection_to(settings.for_engine())
-    completer = connect(
+    completer = Site(
         connection, model=settings.model, tokenizer=settings.tokenizer, context_tokens=settings.context_tokens
-    )
+    ).connect()
     assert isinstance(completer.engine, VllmEngine)
     version = completer.engine.version
     report.model["server"] = f"vLLM {version}" if version else "another, without vLLM's version"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model.checkpoint_files import name_of, text_ends
-from model.engine import CancelCheck, ModelError, never_cancelled
+from model.engine import ModelError
 
 if TYPE_CHECKING:
     from model.completer import Completer
@@ -23,9 +23,6 @@ Progress = Callable[[str, int], None]
 
 Notice = Callable[[str], None]
 """Told a sentence for the user, at any time while the completer is used, from the thread that uses it."""
-
-_SECONDS_TO_ANSWER = 1.0
-"""A server that does not answer this fast whether it is there is taken to be away."""
 
 DEFAULT_MODEL = Path(__file__).parent / "weights"
 
@@ -97,31 +94,21 @@ def connection_to(settings: EngineSettings) -> Connection:
 
 def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> CompleterLike:
     from model.vllm.completer import ServerCompleter
-    from model.vllm.discover import connect
-    from model.vllm.http import ServerAway
+    from model.vllm.discover import Site
 
     progress("Asking the server", 0)
-    connection = connection_to(settings)
-
-    def check(cancelled: CancelCheck = never_cancelled) -> None:
-        if not connection.is_up(_SECONDS_TO_ANSWER, cancelled):
-            raise ServerAway(f"The server at {connection.address} does not answer.")
-
-    def reach(cancelled: CancelCheck) -> Completer:
-        check(cancelled)
-        return connect(
-            connection,
-            model=settings.model,
-            tokenizer=settings.tokenizer,
-            context_tokens=settings.context_tokens,
-            notice=notice,
-            cancelled=cancelled,
-        )
+    site = Site(
+        connection_to(settings),
+        model=settings.model,
+        tokenizer=settings.tokenizer,
+        context_tokens=settings.context_tokens,
+        notice=notice,
+    )
 
     def stand_in() -> Completer:
         return load_embedded(replace(settings, engine="embedded", model=None), progress)
 
-    return ServerCompleter(reach, check, stand_in if settings.fallback else None, notice)
+    return ServerCompleter(site, stand_in if settings.fallback else None, notice)
 
 
 def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:

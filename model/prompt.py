@@ -101,7 +101,8 @@ def _is_text(piece: bytes) -> bool:
 class Format:
     """One model family's markers, by token name; `name` is what `keyturn doctor` prints.
 
-    `models` is a pattern for the names of such models, for servers that do not show their vocabulary.
+    `models` is a pattern for the names of such models, for servers that do not show their vocabulary; `ends` is what
+    ends an answer there, as text.
     """
 
     name: str
@@ -160,18 +161,16 @@ class Layout:
     def __init__(self, tokenizer: Tokenizer, bos_id: int | None = None, eos_ids: tuple[int, ...] = ()) -> None:
         found = next((f for f in FORMATS if tokenizer.special_id(f.middle) is not None), None)
         self.name = found.name if found else "left-to-right"
+        self._ends = tokenizer.layout_ids | frozenset(eos_ids)
         if found is None:
             self._prefix = [] if bos_id is None else [bos_id]
             self._suffix: list[int] = []
             self._middle: list[int] = []
-            self._ends = frozenset(eos_ids)
             return
         bos = tokenizer.special_id(found.bos) if found.bos else None
         self._prefix = [token for token in (bos,) if token is not None] + [_required(tokenizer, found.prefix)]
         self._suffix = [_required(tokenizer, found.suffix)]
         self._middle = [_required(tokenizer, found.middle)]
-        ends = (tokenizer.special_id(end) for end in found.ends)
-        self._ends = frozenset(end for end in ends if end is not None) | frozenset(eos_ids)
 
     @property
     def fills_the_middle(self) -> bool:

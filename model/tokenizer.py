@@ -52,6 +52,11 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int: ...
 
+    @property
+    def layout_ids(self) -> frozenset[int]:
+        """Tokens that lay prompts out: a model that writes one has ended its answer."""
+        ...
+
     def encode(self, text: bytes) -> Encoded:
         """Tokenise valid UTF-8; special tokens in the text are plain text."""
         ...
@@ -69,6 +74,7 @@ class ByteTokenizer:
     """One token a byte: for engines that have no vocabulary of their own, and for tests."""
 
     vocab_size = 256
+    layout_ids: frozenset[int] = frozenset()
 
     def encode(self, text: bytes) -> Encoded:
         ids = np.frombuffer(text, dtype=np.uint8).astype(np.int32)
@@ -91,6 +97,7 @@ class HubTokenizer:
         self.start_ids: list[int] = raw.encode("", add_special_tokens=True).ids
         """What the tokenizer itself puts around a text, such as Llama 3's begin token."""
         self._special_ids = {content: token_id for token_id, content in layout.items()}
+        self.layout_ids = frozenset(layout)
         self.vocab_size = max(vocab.values(), default=-1) + 1
         self._bytes = _token_bytes(vocab, spec, layout, self.vocab_size)
         self._lengths = np.array([len(piece) for piece in self._bytes], dtype=np.int32)

@@ -43,6 +43,15 @@ PROBE_SECONDS = 5.0
 AHEAD = 64
 """Tokens at a prompt's end that are worth a request before anybody asks for the answer."""
 
+PLAIN_SAMPLING = {
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "top_k": 0,
+    "min_p": 0.0,
+}
+"""vLLM takes what a request leaves out from the model's generation_config.json, and code repeats what stands there."""
+
 DOCUMENT_HEADER = "X-Session-Id"
 """Names the document to a router that has to send its requests to one replica: what routers hash by custom."""
 
@@ -215,7 +224,8 @@ class VllmEngine:
         return known
 
     def _body(self, max_tokens: int) -> dict[str, Any]:
-        return {"model": self._model, "max_tokens": max_tokens, "temperature": 0.0}
+        own = {} if self.version is None else PLAIN_SAMPLING
+        return {"model": self._model, "max_tokens": max_tokens, "temperature": 0.0} | own
 
     def _prompt_of(self, ids: IntArray) -> dict[str, Any]:
         if isinstance(self._tokenizer, TextTokenizer):
@@ -246,6 +256,8 @@ class VllmEngine:
         if self.version is not None and self.speaks_tokens:
             body |= {"logprobs": 0, "return_token_ids": True, "skip_special_tokens": False}
             body |= {"stop_token_ids": sorted(request.prompt.end_ids), "stream_options": {"include_usage": True}}
+        elif self.version is not None and isinstance(self._tokenizer, TextTokenizer) and self._tokenizer.knows_markers:
+            body["skip_special_tokens"] = False  # an answer ends at its first marker, which vLLM would leave out
         if sampling.temperature > 0:
             body |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
             if sampling.seed is not None:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from model.completer import Completer
 from model.engine import (
@@ -15,6 +15,7 @@ from model.engine import (
     Completion,
     KeyturnError,
     ModelError,
+    RequestError,
     ReuseMode,
     Sampling,
     StopRule,
@@ -37,24 +38,39 @@ SILENCE = 5.0
 up: while someone types, a server that hangs is asked on and on."""
 
 
+UNSEEN = 60.0
+"""Seconds without an answer after which a server is asked first whether it is the one that it was."""
+
+LOOK = 10.0
+"""Seconds from one such question to the next at least."""
+
+
+class Place(Protocol):
+    """Where a server is; see `model.vllm.discover.Site`."""
+
+    def connect(self, cancelled: CancelCheck) -> Completer:
+        """Find the server, or raise soon."""
+        ...
+
+    def check(self) -> None:
+        """Raise soon if it does not answer at all."""
+        ...
+
+    def is_another(self, cancelled: CancelCheck) -> bool:
+        """Whether it is no longer what was connected to."""
+        ...
+
+
 class ServerCompleter:
     """Behaves as a `Completer`. What goes wrong with the server is said once, and is tried again after a while.
 
-    A server that comes back is looked at anew: it may serve another model, and holds no documents.
+    A server that comes back is looked at anew: it may serve another model, and holds no documents. It may have been
+    away unnoticed, so the same is asked of one that refuses a request and of one that was not asked for a while.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[CancelCheck], Completer],
-        check: Callable[[], None],
-        load_local: Callable[[], Completer] | None,
-        notice: Callable[[str], None],
-    ) -> None:
-        """`connect` finds the server or raises soon, `check` raises soon if it does not answer at all; `load_local`
-        makes the completer that stands in, None for none.
-        """
-        self._connect = connect
-        self._check = check
+    def __init__(self, place: Place, load_local: Callable[[], Completer] | None, notice: Callable[[str], None]) -> None:
+        """`load_local` makes the completer that stands in, None for none."""
+        self._place = place
         self._load_local = load_local
         self._notice = notice
         self._remote: Completer | None = None
@@ -64,6 +80,7 @@ class ServerCompleter:
         self._retry_at = 0.0
         self._silent_since = 0.0
         self._last_withdrawn = -math.inf
+        self._last_answer = self._last_look = -math.inf
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
         self._reach(never_cancelled)
 
@@ -141,8 +158,17 @@ class ServerCompleter:
         try:
             if self._remote is None and started >= self._retry_at:
                 self._reach(cancelled)
-            if self._remote is not None:
-                return ask(self._remote)
+            elif self._remote is not None and started - self._last_answer > UNSEEN:
+                self._look_again(cancelled)
+            while self._remote is not None:
+                try:
+                    answer = ask(self._remote)
+                except RequestError:
+                    if not self._look_again(cancelled):
+                        raise
+                else:
+                    self._last_answer = time.monotonic()
+                    return answer
         except (ServerAway, ServerRefused) as error:
             self._failed(error)
         except Cancelled:
@@ -158,9 +184,21 @@ class ServerCompleter:
     def _reach(self, cancelled: CancelCheck) -> None:
         """Find the server, or have what stands in for it ready."""
         try:
-            self._remote = self._connect(cancelled)
+            self._remote = self._place.connect(cancelled)
+            self._last_answer = self._last_look = time.monotonic()
         except (ServerAway, ServerRefused, ModelError) as error:
             self._failed(error)
+
+    def _look_again(self, cancelled: CancelCheck) -> bool:
+        """Whether the server is another than it was; then it has been connected to anew."""
+        now = time.monotonic()
+        if now - self._last_look < LOOK:
+            return False
+        is_another = self._place.is_another(cancelled)
+        self._last_look = now
+        if is_another:
+            self._reach(cancelled)
+        return is_another
 
     def _withdrawn(self, started: float) -> None:
         """Note that a question, asked at `started`, was withdrawn before its answer."""
@@ -172,7 +210,7 @@ class ServerCompleter:
             return
         self._silent_since = now
         try:
-            self._check()
+            self._place.check()
         except ServerAway as error:
             self._failed(error)
 

@@ -16,12 +16,15 @@ from model.engine import CancelCheck, ModelError, never_cancelled
 from model.prompt import Layout
 from model.tokenizer import HubTokenizer, Tokenizer
 from model.vllm.client import VllmEngine
-from model.vllm.http import Connection, ServerRefused
+from model.vllm.http import Connection, ServerAway, ServerRefused
 from model.vllm.routes import TOKENIZER_FILES, VERSION, hub_file
 from model.vllm.routes import digest as digest_of
 from model.vllm.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 
 logger = logging.getLogger(__name__)
+
+_SECONDS_TO_ANSWER = 1.0
+"""A server that does not answer this fast whether it is there is taken to be away."""
 
 _SECONDS_TO_FETCH = 30.0
 
@@ -42,43 +45,84 @@ class Server:
     tokenizer: str | None = None
 
 
-def connect(
-    connection: Connection,
-    *,
-    model: str | None,
-    tokenizer: str | None,
-    context_tokens: int,
-    notice: Callable[[str], None] = lambda message: None,
-    cancelled: CancelCheck = never_cancelled,
-) -> Completer:
-    """A completer that asks the server. Raises `ServerAway`, `ServerRefused` or `ModelError` with a sentence.
+class Site:
+    """What the settings say of a server, and what it said of itself when it was connected to.
 
     `notice` is told what works less well than it could.
     """
-    server = describe(connection, model, cancelled)
-    folder = _tokenizer_folder(connection, server, tokenizer, cancelled) if server.version or tokenizer else None
-    found: Tokenizer
-    if folder is None:
-        found = TextTokenizer(format_of(server.model))
-        layout = Layout(found)
-        scale = BYTES_PER_TOKEN
-    else:
-        found = HubTokenizer.from_folder(folder)
-        layout = Layout(found, *text_ends(folder, found.start_ids))
-        scale = 1
-    engine = VllmEngine(
-        connection,
-        found,
-        model=server.model,
-        max_context=(server.max_context or context_tokens) * scale,
-        version=server.version,
-        cancelled=cancelled,
-    )
-    logger.info("%s: %s, %s", connection.address, server, "with plugin" if engine.has_plugin else "without plugin")
-    if server.version is not None and not engine.has_plugin:
-        notice(f"The server at {connection.address} {_lack(server, engine)}")
-    name = server.model.rstrip("/").rsplit("/", 1)[-1]
-    return Completer(engine, found, layout, model_name=name, context_tokens=context_tokens * scale)
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        model: str | None,
+        tokenizer: str | None,
+        context_tokens: int,
+        notice: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._tokenizer = tokenizer
+        self._context_tokens = context_tokens
+        self._notice = notice
+        self._server: Server | None = None
+
+    def check(self, cancelled: CancelCheck = never_cancelled) -> None:
+        """Raises `ServerAway`, soon, if nothing answers there."""
+        if not self._connection.is_up(_SECONDS_TO_ANSWER, cancelled):
+            raise ServerAway(f"The server at {self._connection.address} does not answer.")
+
+    def is_another(self, cancelled: CancelCheck = never_cancelled) -> bool:
+        """Whether the server says something else of itself now. Raises `ServerAway` or `ServerRefused`."""
+        return describe(self._connection, self._model, cancelled) != self._server
+
+    def connect(self, cancelled: CancelCheck = never_cancelled) -> Completer:
+        """A completer that asks the server. Raises `ServerAway`, `ServerRefused` or `ModelError` with a sentence."""
+        self.check(cancelled)
+        connection = self._connection
+        server = self._server = describe(connection, self._model, cancelled)
+        folder = self._tokenizer_folder(server, cancelled)
+        found: Tokenizer
+        if folder is None:
+            found = TextTokenizer(format_of(server.model))
+            layout = Layout(found)
+            scale = BYTES_PER_TOKEN
+        else:
+            found = HubTokenizer.from_folder(folder)
+            layout = Layout(found, *text_ends(folder, found.start_ids))
+            scale = 1
+        engine = VllmEngine(
+            connection,
+            found,
+            model=server.model,
+            max_context=(server.max_context or self._context_tokens) * scale,
+            version=server.version,
+            cancelled=cancelled,
+        )
+        logger.info("%s: %s, %s", connection.address, server, "with plugin" if engine.has_plugin else "without plugin")
+        if server.version is not None and not engine.has_plugin:
+            self._notice(f"The server at {connection.address} {_lack(server, engine)}")
+        name = server.model.rstrip("/").rsplit("/", 1)[-1]
+        return Completer(engine, found, layout, model_name=name, context_tokens=self._context_tokens * scale)
+
+    def _tokenizer_folder(self, server: Server, cancelled: CancelCheck) -> Path | None:
+        """The folder of the served model's tokenizer: the one that is set, the server's own, one on this machine."""
+        if self._tokenizer is not None:
+            folder = Path(self._tokenizer).expanduser()
+            if not (folder / "tokenizer.json").is_file():
+                raise ModelError(f"`tokenizer` must be a folder with a tokenizer.json; {folder} has none.")
+            return folder
+        if server.version is None:
+            return None
+        if server.tokenizer is not None:
+            return _fetched(self._connection, server.tokenizer, cancelled)
+        for name in filter(None, (server.root, server.model)):
+            # A relative path would be looked for in whatever project is open.
+            if Path(name).is_absolute() and (Path(name) / "tokenizer.json").is_file():
+                return Path(name)
+            if (found := hub_file(name, "tokenizer.json")) is not None:
+                return found.parent
+        return None
 
 
 def _lack(server: Server, engine: VllmEngine) -> str:
@@ -118,26 +162,6 @@ def describe(connection: Connection, model: str | None, cancelled: CancelCheck =
         bool(known),
         tokenizer if isinstance(tokenizer, str) else None,
     )
-
-
-def _tokenizer_folder(
-    connection: Connection, server: Server, wanted: str | None, cancelled: CancelCheck
-) -> Path | None:
-    """The folder of the served model's tokenizer: the one that is set, the server's own, one on this machine."""
-    if wanted is not None:
-        folder = Path(wanted).expanduser()
-        if not (folder / "tokenizer.json").is_file():
-            raise ModelError(f"`tokenizer` must be a folder with a tokenizer.json; {folder} has none.")
-        return folder
-    if server.tokenizer is not None:
-        return _fetched(connection, server.tokenizer, cancelled)
-    for name in filter(None, (server.root, server.model)):
-        # A relative path would be looked for in whatever project is open.
-        if Path(name).is_absolute() and (Path(name) / "tokenizer.json").is_file():
-            return Path(name)
-        if (found := hub_file(name, "tokenizer.json")) is not None:
-            return found.parent
-    return None
 
 
 def _fetched(connection: Connection, digest: str, cancelled: CancelCheck) -> Path | None:

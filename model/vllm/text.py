@@ -27,6 +27,10 @@ class TextTokenizer(ByteTokenizer):
         self._special = re.compile("|".join(re.escape(_as_text(marker).strip()) for marker in special) or r"(?!)")
 
     @property
+    def knows_markers(self) -> bool:
+        return bool(self._markers)
+
+    @property
     def vocab_size(self) -> int:  # type: ignore[override]
         return 256 + len(self._markers)
 

@@ -73,6 +73,16 @@ def test_markers_end_a_completion(family: str) -> None:
     assert all(tokens.token_bytes(end) == b"" for end in prompt.end_ids)
 
 
+@pytest.mark.parametrize("family", FORMATS)
+def test_a_token_that_lays_prompts_out_ends_a_completion_whoever_has_it(family: str) -> None:
+    """CodeGemma ends an answer with `<|file_separator|>`, which no other family has."""
+    raw = Tokenizer.from_str(raw_tokenizer(family))
+    raw.add_special_tokens(["<|file_separator|>"])
+    tokens = HubTokenizer(raw)
+    before, after = TokenizedText.of(tokens, b"x").split(1)
+    assert tokens.special_id("<|file_separator|>") in Layout(tokens).prompt(before, after).end_ids
+
+
 def window_of(text: bytes, caret: int, budget: int, window: Window | None = None) -> tuple[TokenizedText, int, int]:
     tokens = TokenizedText.of(ByteTokenizer(), text)
     before, after = tokens.split(caret)

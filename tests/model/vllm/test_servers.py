@@ -14,13 +14,13 @@ import pytest
 
 from ast_tools.text import Text
 from model.completer import Completer
-from model.engine import CancelCheck, Cancelled, ModelError, RequestError
+from model.engine import Cancelled, ModelError, RequestError, Sampling
 from model.factory import DEFAULT_MODEL, EngineSettings, load_completer
 from model.snapshot import Snapshot
 from model.vllm import completer as server_completer
 from model.vllm.client import VllmEngine
 from model.vllm.completer import ServerCompleter
-from model.vllm.discover import connect
+from model.vllm.discover import Site
 from model.vllm.http import Address, Connection, ServerAway, ServerRefused
 from model.vllm.routes import digest
 from model.vllm.text import TextTokenizer, format_of
@@ -47,8 +47,13 @@ def end_of_line(text: str) -> int | None:
     return text.find("\n") if "\n" in text else None
 
 
+def site(server: Server, model: str | None = None, **more: Any) -> Site:
+    settings = {"tokenizer": None, "context_tokens": 2048} | more
+    return Site(Connection(Address(server.url)), model=model, **settings)
+
+
 def connected(server: Server, model: str | None = None, **more: Any) -> Completer:
-    return connect(Connection(Address(server.url)), model=model, tokenizer=None, context_tokens=2048, **more)
+    return site(server, model, **more).connect()
 
 
 def snapshot(text: str = CODE) -> Snapshot:
@@ -121,9 +126,7 @@ def test_an_error_in_the_middle_of_an_answer() -> None:
 def test_a_long_file_is_cut_to_the_context_in_bytes() -> None:
     text = "x = 1\n" * 5000
     with serving(plain("m", "y")) as server:
-        connect(Connection(Address(server.url)), model=None, tokenizer=None, context_tokens=100).complete(
-            snapshot(text), len(text)
-        )
+        connected(server, context_tokens=100).complete(snapshot(text), len(text))
         assert 80 < len(server.asked[-1][1]["prompt"]) <= 200
 
 
@@ -136,7 +139,21 @@ def test_a_vllm_without_its_tokenizer_is_sent_text_and_answers_in_text() -> None
         completer = connected(server, notice=notices.append)
         assert completer.complete(snapshot(), CARET).text == "a + b"
         assert not {"stop_token_ids", "return_token_ids"} & set(server.asked[-1][1])
+        assert server.asked[-1][1]["skip_special_tokens"] is False, "or the ending marker is left out"
+        server.routes["GET /v1/models"] = listing("some-model")
+        connected(server).complete(snapshot(), CARET)
+        assert "skip_special_tokens" not in server.asked[-1][1], "markers that nobody knows would be shown"
     assert "does not show its tokenizer" in notices[0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_how_a_vllm_samples_is_not_left_to_the_models_own_defaults(temperature: float) -> None:
+    with serving(stock_vllm("x")) as server:
+        completer = connected(server)
+        completer.complete(snapshot(), CARET, sampling=Sampling(temperature=temperature, seed=1))
+        body = server.asked[-1][1]
+        assert (body["temperature"], body["repetition_penalty"], body["top_k"]) == (temperature, 1.0, 0)
+        assert (body["presence_penalty"], body["frequency_penalty"], body["min_p"]) == (0.0, 0.0, 0.0)
 
 
 def test_a_marker_in_the_file_is_not_one_to_the_server() -> None:
@@ -282,7 +299,7 @@ def test_a_model_that_cannot_be_edited_is_told_from_a_missing_plugin() -> None:
 
 def test_a_tokenizer_folder_that_is_none() -> None:
     with serving(stock_vllm("")) as server, pytest.raises(ModelError, match=r"no.*tokenizer\.json|has none"):
-        connect(Connection(Address(server.url)), model=None, tokenizer="/does/not/exist", context_tokens=100)
+        connected(server, tokenizer="/does/not/exist")
 
 
 @pytest.fixture
@@ -302,16 +319,7 @@ class Local(Completer):
 
 
 def with_stand_in(server: Server, tmp_path: Path, notices: list[str]) -> ServerCompleter:
-    def check() -> None:
-        if not Connection(Address(server.url)).is_up(0.2):
-            raise ServerAway("The server does not answer.")
-
-    return ServerCompleter(
-        lambda cancelled: connected(server),
-        check,
-        lambda: Local(tmp_path / "script.json"),
-        notices.append,
-    )
+    return ServerCompleter(site(server), lambda: Local(tmp_path / "script.json"), notices.append)
 
 
 def test_what_stands_in_while_the_server_is_away_and_how_it_comes_back(tmp_path: Path, quick: None) -> None:
@@ -389,11 +397,67 @@ def test_a_request_that_the_server_cannot_take_leaves_the_server_in_place(tmp_pa
         assert completer.engine_name == "vllm" and not notices
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the completer takes for the time, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(server_completer.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_server_that_refuses_is_asked_whether_it_is_still_the_same(tmp_path: Path, clock: list[float]) -> None:
+    """It has started again, with a shorter context, and nobody asked meanwhile."""
+    with serving(stock_vllm("a + b")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        assert completer.complete(snapshot(), CARET).text == "a + b"
+
+        def short(request: Request) -> None:
+            refused = len(request.body["prompt"]) + request.body["max_tokens"] > 60
+            request.answer({"error": "too long"}, 400) if refused else tokens_of("short")(request)
+
+        entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 60}
+        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
+        server.routes["POST /v1/completions"] = short
+        clock[0] += 30
+        long = snapshot("x = 1\n" * 40 + CODE)
+        assert completer.complete(long, CARET + 240).text == "short"
+        assert completer.max_context == 60
+
+
+def test_a_refusal_by_the_same_server_is_not_looked_into_each_time(tmp_path: Path, clock: list[float]) -> None:
+    with serving(plain("m", "x")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        server.routes["POST /v1/completions"] = lambda request: request.answer({"error": "too long"}, 400)
+        for _ in range(20):
+            clock[0] += 1.0
+            with pytest.raises(RequestError, match="too long"):
+                completer.complete(snapshot(), CARET)
+        assert server.count("POST /v1/completions") == 20
+        assert server.count("GET /v1/models") == 3
+
+
+def test_after_a_pause_a_server_is_asked_whether_it_is_still_the_same(tmp_path: Path, clock: list[float]) -> None:
+    """The name that it serves is another model's now: token ids of the old one would be nonsense to it."""
+    with serving(stock_vllm("old")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        assert completer.complete(snapshot(), CARET).text == "old"
+        entry = {"id": "served", "root": "/models/of/the/server", "max_model_len": 1000}
+        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
+        server.routes["POST /v1/completions"] = saying("new")
+        looks = server.count("GET /v1/models")
+        clock[0] += 50
+        completer.encode_ahead(snapshot(), CARET)
+        assert server.count("GET /v1/models") == looks
+        clock[0] += 70
+        assert completer.complete(snapshot(), CARET).text == "new"
+        assert isinstance(server.asked[-1][1]["prompt"], str), "its tokenizer is not to be had"
+
+
 def test_looking_for_the_server_can_be_withdrawn() -> None:
     release = threading.Event()
     with serving({"GET /version": lambda request: release.wait(20)}) as server:
         with pytest.raises(Cancelled):
-            connected(server, cancelled=lambda: bool(server.asked))
+            site(server).connect(lambda: bool(server.count("GET /version")))
         release.set()
 
 
@@ -423,8 +487,8 @@ def test_a_server_that_hangs_while_someone_types_is_left(tmp_path: Path, monkeyp
         assert completer.engine_name == "vllm" and not notices, "a server that is up is slow, no more"
         server.routes["GET /health"] = lambda request: release.wait(20)
         assert type_for(10.0) == "local"
-        assert notices == ["The server does not answer. The embedded model stands in for it."]
         release.set()
+    assert notices == [f"The server at {server.url} does not answer. The embedded model stands in for it."]
 
 
 def test_a_server_that_refuses_to_say_what_it_is_has_a_stand_in(tmp_path: Path) -> None:
@@ -437,28 +501,23 @@ def test_a_server_that_refuses_to_say_what_it_is_has_a_stand_in(tmp_path: Path) 
 
 def test_a_look_for_the_server_that_was_withdrawn_is_not_repeated_at_each_key(tmp_path: Path) -> None:
     """While a network swallows what is sent each key would withdraw the look of the key before."""
-    looks = 0
-
-    def look(cancelled: CancelCheck) -> Completer:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            raise ServerAway("The server does not answer.")
-        raise Cancelled("The request was withdrawn.")
-
-    completer = ServerCompleter(look, lambda: None, lambda: Local(tmp_path / "script.json"), lambda message: None)
-    completer._retry_at = 0.0
-    with pytest.raises(Cancelled):
-        completer.complete(snapshot(), CARET)
-    assert completer.complete(snapshot(), CARET).text == "local"
-    assert looks == 2
+    release = threading.Event()
+    with serving({"GET /version": lambda request: request.answer({}, 503)}) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        server.routes["GET /version"] = lambda request: release.wait(20)
+        completer._retry_at = 0.0
+        looks = server.count("GET /version")
+        with pytest.raises(Cancelled):
+            completer.complete(snapshot(), CARET, cancelled=lambda: server.count("GET /version") > looks)
+        assert completer.complete(snapshot(), CARET).text == "local"
+        assert server.count("GET /version") == looks + 1
+        release.set()
 
 
 def test_an_error_that_is_said_again_holds_no_requests() -> None:
-    def look(cancelled: CancelCheck) -> Completer:
-        raise ServerAway("The server does not answer.")
-
-    completer = ServerCompleter(look, lambda: None, None, lambda message: None)
+    with serving({}) as server:
+        pass
+    completer = ServerCompleter(site(server), None, lambda message: None)
     for _ in range(3):
         with pytest.raises(ServerAway) as caught:
             completer.complete(snapshot(), CARET)
@@ -468,7 +527,7 @@ def test_an_error_that_is_said_again_holds_no_requests() -> None:
 def test_without_a_stand_in_the_error_is_said(quick: None) -> None:
     notices: list[str] = []
     with serving(plain("m", "fine")) as server:
-        completer = ServerCompleter(lambda cancelled: connected(server), lambda: None, None, notices.append)
+        completer = ServerCompleter(site(server), None, notices.append)
         server.routes["POST /v1/completions"] = lambda request: request.answer({}, 429)
         with pytest.raises(ServerAway, match="is busy"):
             completer.complete(snapshot(), CARET)
