@@ -37,7 +37,6 @@ SILENCE = 5.0
 """Seconds in which a server answered nothing, since each question was withdrawn before, until it is asked whether it is
 up: while someone types, a server that hangs is asked on and on."""
 
-
 UNSEEN = 60.0
 """Seconds without an answer after which a server is asked first whether it is the one that it was."""
 
@@ -197,6 +196,7 @@ class ServerCompleter:
         is_another = self._place.is_another(cancelled)
         self._last_look = now
         if is_another:
+            self._remote = None  # also if what follows is withdrawn
             self._reach(cancelled)
         return is_another
 

@@ -453,6 +453,23 @@ def test_after_a_pause_a_server_is_asked_whether_it_is_still_the_same(tmp_path: 
         assert isinstance(server.asked[-1][1]["prompt"], str), "its tokenizer is not to be had"
 
 
+def test_another_server_is_found_though_the_look_was_withdrawn(tmp_path: Path, clock: list[float]) -> None:
+    with serving(stock_vllm("x")) as server:
+        completer = with_stand_in(server, tmp_path, [])
+        assert completer.max_context == 1000
+        entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 500}
+        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
+        server.routes["POST /v1/completions"] = lambda request: time.sleep(0.1)
+        asked = server.count("POST /v1/completions")
+        clock[0] += 100
+        with pytest.raises(Cancelled):  # while it is asked for the plugin
+            completer.complete(snapshot(), CARET, cancelled=lambda: server.count("POST /v1/completions") > asked)
+        server.routes["POST /v1/completions"] = tokens_of("new")
+        clock[0] += 5
+        assert completer.complete(snapshot(), CARET).text == "new"
+        assert completer.max_context == 500
+
+
 def test_looking_for_the_server_can_be_withdrawn() -> None:
     release = threading.Event()
     with serving({"GET /version": lambda request: release.wait(20)}) as server:
