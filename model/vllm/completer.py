@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from model.completer import Completer
 from model.engine import (
@@ -23,6 +23,7 @@ from model.engine import (
     never_stop,
 )
 from model.snapshot import Snapshot
+from model.vllm.discover import Site
 from model.vllm.http import ServerAway, ServerRefused
 
 logger = logging.getLogger(__name__)
@@ -44,22 +45,6 @@ LOOK = 10.0
 """Seconds from one such question to the next at least."""
 
 
-class Place(Protocol):
-    """Where a server is; see `model.vllm.discover.Site`."""
-
-    def connect(self, cancelled: CancelCheck) -> Completer:
-        """Find the server, or raise soon."""
-        ...
-
-    def check(self) -> None:
-        """Raise soon if it does not answer at all."""
-        ...
-
-    def is_another(self, cancelled: CancelCheck) -> bool:
-        """Whether it is no longer what was connected to."""
-        ...
-
-
 class ServerCompleter:
     """Behaves as a `Completer`. What goes wrong with the server is said once, and is tried again after a while.
 
@@ -67,9 +52,9 @@ class ServerCompleter:
     away unnoticed, so the same is asked of one that refuses a request and of one that was not asked for a while.
     """
 
-    def __init__(self, place: Place, load_local: Callable[[], Completer] | None, notice: Callable[[str], None]) -> None:
+    def __init__(self, site: Site, load_local: Callable[[], Completer] | None, notice: Callable[[str], None]) -> None:
         """`load_local` makes the completer that stands in, None for none."""
-        self._place = place
+        self._site = site
         self._load_local = load_local
         self._notice = notice
         self._remote: Completer | None = None
@@ -183,7 +168,7 @@ class ServerCompleter:
     def _reach(self, cancelled: CancelCheck) -> None:
         """Find the server, or have what stands in for it ready."""
         try:
-            self._remote = self._place.connect(cancelled)
+            self._remote = self._site.connect(cancelled)
             self._last_answer = self._last_look = time.monotonic()
         except (ServerAway, ServerRefused, ModelError) as error:
             self._failed(error)
@@ -193,7 +178,7 @@ class ServerCompleter:
         now = time.monotonic()
         if now - self._last_look < LOOK:
             return False
-        is_another = self._place.is_another(cancelled)
+        is_another = self._site.is_another(cancelled)
         self._last_look = now
         if is_another:
             self._remote = None  # also if what follows is withdrawn
@@ -210,7 +195,7 @@ class ServerCompleter:
             return
         self._silent_since = now
         try:
-            self._place.check()
+            self._site.check()
         except ServerAway as error:
             self._failed(error)
 

@@ -208,9 +208,9 @@ def tokens_of(text: str) -> Handler:
     return answer
 
 
-def stock_vllm(text: str) -> dict[str, Handler]:
+def stock_vllm(text: str, root: str = str(DEFAULT_MODEL), max_model_len: int = 1000) -> dict[str, Handler]:
     """vLLM without the plugin, of a model whose folder is on this machine."""
-    entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 1000}
+    entry = {"id": "served", "root": root, "max_model_len": max_model_len}
     return {
         "GET /version": lambda request: request.answer({"version": "0.32.0"}),
         "GET /v1/models": lambda request: request.answer({"data": [entry]}),
@@ -308,6 +308,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_completer, "FIRST_PAUSE", 0.0)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the completer takes for the time, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(server_completer.time, "monotonic", lambda: now[0])
+    return now
+
+
 class Local(Completer):
     """Stands in; says that it did."""
 
@@ -373,16 +381,12 @@ def test_a_server_that_failed_is_left_alone_for_a_while(tmp_path: Path) -> None:
         assert len(server.asked) == asked
 
 
-def test_the_pause_grows_while_completing_fails_though_connecting_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(server_completer.time, "monotonic", lambda: now[0])
+def test_the_pause_grows_while_completing_fails_though_connecting_works(tmp_path: Path, clock: list[float]) -> None:
     with serving(plain("m", "x")) as server:
         completer = with_stand_in(server, tmp_path, [])
         server.routes["POST /v1/completions"] = lambda request: request.answer({}, 503)
         for _ in range(600):
-            now[0] += 1.0
+            clock[0] += 1.0
             completer.complete(snapshot(), CARET)
         assert server.count("POST /v1/completions") < 20
 
@@ -397,14 +401,6 @@ def test_a_request_that_the_server_cannot_take_leaves_the_server_in_place(tmp_pa
         assert completer.engine_name == "vllm" and not notices
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the completer takes for the time, in seconds."""
-    now = [0.0]
-    monkeypatch.setattr(server_completer.time, "monotonic", lambda: now[0])
-    return now
-
-
 def test_a_server_that_refuses_is_asked_whether_it_is_still_the_same(tmp_path: Path, clock: list[float]) -> None:
     """It has started again, with a shorter context, and nobody asked meanwhile."""
     with serving(stock_vllm("a + b")) as server:
@@ -415,9 +411,7 @@ def test_a_server_that_refuses_is_asked_whether_it_is_still_the_same(tmp_path: P
             refused = len(request.body["prompt"]) + request.body["max_tokens"] > 60
             request.answer({"error": "too long"}, 400) if refused else tokens_of("short")(request)
 
-        entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 60}
-        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
-        server.routes["POST /v1/completions"] = short
+        server.routes.update(stock_vllm("", max_model_len=60) | {"POST /v1/completions": short})
         clock[0] += 30
         long = snapshot("x = 1\n" * 40 + CODE)
         assert completer.complete(long, CARET + 240).text == "short"
@@ -441,9 +435,7 @@ def test_after_a_pause_a_server_is_asked_whether_it_is_still_the_same(tmp_path: 
     with serving(stock_vllm("old")) as server:
         completer = with_stand_in(server, tmp_path, [])
         assert completer.complete(snapshot(), CARET).text == "old"
-        entry = {"id": "served", "root": "/models/of/the/server", "max_model_len": 1000}
-        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
-        server.routes["POST /v1/completions"] = saying("new")
+        server.routes.update(stock_vllm("", root="/models/of/the/server") | {"POST /v1/completions": saying("new")})
         looks = server.count("GET /v1/models")
         clock[0] += 50
         completer.encode_ahead(snapshot(), CARET)
@@ -457,8 +449,7 @@ def test_another_server_is_found_though_the_look_was_withdrawn(tmp_path: Path, c
     with serving(stock_vllm("x")) as server:
         completer = with_stand_in(server, tmp_path, [])
         assert completer.max_context == 1000
-        entry = {"id": "served", "root": str(DEFAULT_MODEL), "max_model_len": 500}
-        server.routes["GET /v1/models"] = lambda request: request.answer({"data": [entry]})
+        server.routes.update(stock_vllm("new", max_model_len=500))
         server.routes["POST /v1/completions"] = lambda request: time.sleep(0.1)
         asked = server.count("POST /v1/completions")
         clock[0] += 100
