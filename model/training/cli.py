@@ -247,7 +247,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if tokens is None:
         _say(
             f"Without shards of this model's tokenizer in {work} the n-gram baseline is left out; "
-            "`keyturn model train --prepare` makes ours."
+            f"`keyturn model train --from {args.model} --work FOLDER --prepare` makes them for `--work FOLDER`."
         )
     with Bar(console=_console()) as bar:
         task = bar.add_task("")

@@ -26,10 +26,11 @@ def kinds_table(result: dict[str, Any]) -> str:
 
 def described(result: dict[str, Any]) -> str:
     """What the figures are of, in a sentence or two; some rows may be of another commit."""
+    here = result["machine"]["commit"]
     others: dict[str, list[str]] = {}
     for name, row in result["results"].items():
-        if "commit" in row:
-            others.setdefault(row["commit"], []).append(name)
+        if (commit := row.get("commit", here)) != here:
+            others.setdefault(commit, []).append(name)
     told = "".join(f"; at {commit}: {', '.join(names)}" for commit, names in others.items())
     return (
         f"{result['carets']:,} carets (seed {result['seed']}) in lines of code of {', '.join(result['packages'])}, "
