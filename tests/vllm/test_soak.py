@@ -37,7 +37,7 @@ def test_a_soak_leaves_memory_and_work_flat(tight: Vllm, remote: Remote) -> None
                 resident.append(tight.resident_bytes())
                 encoded.append(tight.metric("keyturn:tokens_encoded_total"))
     early, late = statistics.median(resident[5:10]), statistics.median(resident[-5:])
-    assert late - early < 48 * 2**20, f"{early / 2**20:.0f} → {late / 2**20:.0f} MiB"
+    assert late - early < 16 * 2**20, f"{early / 2**20:.0f} → {late / 2**20:.0f} MiB"
     early, late = encoded[9] - encoded[4], encoded[-1] - encoded[-6]
     assert late < 2 * early, f"{early:.0f} → {late:.0f} tokens encoded of 500 requests: rows are lost"
     assert tight.metric("keyturn:evictions_total") > evicted + 10
