@@ -194,7 +194,7 @@ def main() -> None:
                 found["rows"].append(row)
                 keep(args.output, found)
     del found["asked"]  # the rows tell
-    found["rows"] = sorted(found["rows"] + others, key=lambda row: int(row["tokens"]))
+    found["rows"] = sorted(others + found["rows"], key=lambda row: int(row["tokens"]))
     finish(args.output, found)
 
 
