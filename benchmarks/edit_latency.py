@@ -152,13 +152,15 @@ EDITS: dict[str, Callable[[Document, float], None]] = {
     "caret jump": jump,
 }
 ANYWHERE = ("append", "caret jump")
+PEERS = ("keyturn", "transformers", "vllm", "llama.cpp")
+"""How their names begin, in small letters."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--peers", default="keyturn,transformers,llama.cpp,vllm")
+    parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--edits", default=",".join(EDITS), help="kinds of edit, by default all: %(default)s")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
@@ -194,8 +196,14 @@ def main() -> None:
                 found["rows"].append(row)
                 keep(args.output, found)
     del found["asked"]  # the rows tell
-    found["rows"] = sorted(others + found["rows"], key=lambda row: int(row["tokens"]))
+    found["rows"] = sorted(others + found["rows"], key=place_in_order)
     finish(args.output, found)
+
+
+def place_in_order(row: dict[str, Any]) -> tuple[int, int, int]:
+    """By size, then by peer and edit as they are listed here, whatever was measured when."""
+    peer = next(i for i, name in enumerate(PEERS) if row["peer"].lower().startswith(name))
+    return int(row["tokens"]), peer, list(EDITS).index(row["edit"])
 
 
 def rows_of_others(output: Path, found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two thousand requests: the server's memory stays flat, and so does what it has to compute."""
+"""Two thousand requests: memory and work of the server stay flat and its documents within their budget."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tests.vllm.server import Vllm
 from tests.vllm.test_same_answers import MODULES
 
 NUM_REQUESTS = 2000
+BUDGET = 32 * 2**20
+"""Of the server `tight`."""
 
 
-def test_a_soak_leaves_memory_and_work_flat(tight: Vllm, remote: Remote) -> None:
+def test_a_soak_leaves_memory_and_work_flat_and_documents_within_budget(tight: Vllm, remote: Remote) -> None:
     rng = random.Random(11)
     sources = [inspect.getsource(module).encode() for module in MODULES]
     open_files: list[tuple[File, RemoteDocument]] = []
@@ -35,6 +37,7 @@ def test_a_soak_leaves_memory_and_work_flat(tight: Vllm, remote: Remote) -> None
             num_asked += 1
             if num_asked % 100 == 0:
                 resident.append(tight.resident_bytes())
+                assert tight.metric("keyturn:bytes") <= BUDGET
                 encoded.append(tight.metric("keyturn:tokens_encoded_total"))
     early, late = statistics.median(resident[5:10]), statistics.median(resident[-5:])
     assert late - early < 16 * 2**20, f"{early / 2**20:.0f} → {late / 2**20:.0f} MiB"
