@@ -132,7 +132,7 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
         dtype=best_dtype(settings.dtype),
         # Half of float32's memory, and attention reads it as fast where the processor does not multiply bfloat16.
         cache_dtype=torch.bfloat16 if auto else None,
-        int8=auto,
+        rounded=auto,
         max_context=settings.context_tokens,
         progress=progress,
     )

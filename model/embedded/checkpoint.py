@@ -27,7 +27,7 @@ def load_decoder(
     cache_dtype: torch.dtype | None = None,
     max_context: int | None,
     progress: Progress,
-    int8: bool = False,
+    rounded: bool = False,
 ) -> Decoder:
     """Load the weights; positions are cut to `max_context` and to the window of models with sliding attention.
 
@@ -48,7 +48,7 @@ def load_decoder(
         try:
             layers = []
             for index in range(config.num_layers):
-                layers.append(layer_from(tensor, index, int8=int8))
+                layers.append(layer_from(tensor, index, rounded=rounded))
                 progress("Loading the model", 100 * (index + 1) // (config.num_layers + 1))
             embedding, norm = _needed(stored, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
             head = embedding if config.tie_word_embeddings else _needed(stored, "lm_head.weight")
@@ -59,7 +59,7 @@ def load_decoder(
         if not _shapes_fit(config, embedding, layers):
             raise ModelError(f"The weights in {folder} do not fit their config.json; download the model again.")
     rotary = RotaryTable(frequencies, config.max_positions)
-    return Decoder(config, rotary, embedding, layers, Linear(normed(head.to(dtype), norm), int8=int8))
+    return Decoder(config, rotary, embedding, layers, Linear(normed(head.to(dtype), norm), rounded=rounded))
 
 
 def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:

@@ -59,7 +59,7 @@ class Layer:
     down: Linear
 
 
-def layer_from(tensor: TensorSource, index: int, *, int8: bool) -> Layer:
+def layer_from(tensor: TensorSource, index: int, *, rounded: bool) -> Layer:
     """Collect the weights of one block under their Hugging Face names."""
 
     def need(name: str) -> Tensor:
@@ -74,7 +74,7 @@ def layer_from(tensor: TensorSource, index: int, *, int8: bool) -> Layer:
             weights = normed(weights, need(f"{norm}.weight"))
         biases = [tensor(f"model.layers.{index}.{name}.bias") for name in names]
         present = [bias for bias in biases if bias is not None]
-        return Linear(weights, torch.cat(present) if len(present) == len(names) else None, int8=int8)
+        return Linear(weights, torch.cat(present) if len(present) == len(names) else None, rounded=rounded)
 
     return Layer(
         qkv=joined("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", norm="input_layernorm"),

@@ -1,9 +1,13 @@
-"""A linear layer in the forms that its number of tokens asks for.
+"""A linear layer in the forms that its number of tokens and the processor ask for.
 
-Few tokens read every weight once and multiply little, so the time is that of reading memory: the weights stand as 8-bit
-integers, one scale a row, half of bfloat16's bytes. torch has a fast product of these with bfloat16 on every processor,
-and a slow one with float32, so the tokens go through bfloat16. More tokens share the reading: the weights stand in the
-layout that oneDNN multiplies, made once when the model is loaded, or it would make it in every call.
+Few tokens read every weight once and multiply little, so the time is that of reading memory, and weights of fewer bytes
+are the faster ones. Many share the reading: the weights stand in the layout that the product wants, made once when the
+model is loaded, or it would be made in every call.
+
+Beside float32 the weights are 16-bit floats, which FBGEMM widens as it multiplies: one form for any number of tokens,
+and half the bytes. Beside bfloat16, and where torch has no FBGEMM, there are two forms: oneDNN's for many tokens, and
+for few of them 8-bit integers, one scale a row. torch has a fast product of those with bfloat16 on every processor, and
+a slow one with float32, so the tokens go through bfloat16.
 """
 
 from __future__ import annotations
@@ -20,26 +24,38 @@ FEW_TOKENS = 4
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _PACKED_PRODUCT: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
+HAS_FBGEMM = torch.backends.quantized.engine in ("x86", "fbgemm")
+_HALF_PRODUCT: Any = torch.ops.quantized.linear_dynamic_fp16.default if HAS_FBGEMM else None
 
 
 class Linear:
-    """`x @ weight.T + bias` for x of [tokens, in]; weight [out, in], bias [out]."""
+    """`x @ weight.T + bias` for x of [tokens, in]; weight [out, in], bias [out].
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, int8: bool = False) -> None:
+    rounded   whether the weights may be rounded, to 16-bit floats or, for few tokens, to 8-bit integers
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, rounded: bool = False) -> None:
         self.shape = weight.shape
         self.bias = bias
-        self._packed = _packed(weight)
-        self._plain = weight if self._packed is None else None
-        self._int8 = _quantized(weight) if int8 else None
+        self._half = _halved(weight, bias) if rounded else None
+        self._packed = _packed(weight) if self._half is None else None
+        self._plain = weight if self._half is None and self._packed is None else None
+        self._int8 = _quantized(weight) if rounded and self._half is None else None
 
     @property
     def weight(self) -> Tensor:
         if self._plain is not None:
             return self._plain
+        if self._half is not None:
+            unpacked: Tensor = torch.ops.quantized.linear_unpack_fp16(self._half)[0]
+            return unpacked
         assert self._packed is not None
         return self._packed.to_dense()
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self._half is not None:
+            widened: Tensor = _HALF_PRODUCT(x, self._half)
+            return widened
         if self._int8 is not None and x.shape[0] <= FEW_TOKENS:
             product: Tensor = _INT8_PRODUCT(x.bfloat16(), *self._int8).to(x.dtype)
             return product if self.bias is None else product + self.bias
@@ -47,6 +63,14 @@ class Linear:
             return F.linear(x, self.weight, self.bias)
         found: Tensor = _PACKED_PRODUCT(x, self._packed, self.bias, "none", [], "")
         return found
+
+
+def _halved(weight: Tensor, bias: Tensor | None) -> Any:
+    """float32 weights and the bias for FBGEMM; None where it is missing, or 16 bits do not hold them."""
+    if _HALF_PRODUCT is None or weight.dtype != torch.float32 or weight.abs().max() > torch.finfo(torch.float16).max:
+        return None
+    with torch.inference_mode(False):
+        return torch.ops.quantized.linear_prepack_fp16(weight, bias)
 
 
 def _packed(weight: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.embedded.linear import FEW_TOKENS, Linear
+from model.embedded.linear import FEW_TOKENS, HAS_FBGEMM, Linear
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -25,12 +25,41 @@ def test_any_number_of_tokens(dtype: torch.dtype, tokens: int, with_bias: bool) 
     assert torch.equal(linear.weight, weight)
 
 
+@pytest.fixture
+def without_fbgemm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.embedded.linear._HALF_PRODUCT", None)
+
+
+@pytest.mark.skipif(not HAS_FBGEMM, reason="this processor's torch has no FBGEMM")
+@pytest.mark.parametrize("tokens", [1, 2, 9, 300])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_beside_float32_weights_are_rounded_to_16_bits(tokens: int, with_bias: bool) -> None:
+    """Eleven bits of a number are kept, so weights of a bfloat16 checkpoint, which have eight, are as they were."""
+    stored, x = random(96, 40).bfloat16().float(), random(tokens, 40, seed=1)
+    bias = random(96, seed=2) if with_bias else None
+    linear = Linear(stored, bias, rounded=True)
+    assert torch.equal(linear.weight, stored)
+    torch.testing.assert_close(linear(x), F.linear(x, stored, bias))
+    weight = random(96, 40)
+    linear = Linear(weight, bias, rounded=True)
+    assert not torch.equal(linear.weight, weight)
+    assert ((linear.weight - weight).abs() <= weight.abs() / 2**11).all()
+    torch.testing.assert_close(linear(x), F.linear(x, weight.half().float(), bias))
+
+
+def test_weights_that_16_bits_do_not_hold_keep_theirs() -> None:
+    weight, x = random(8, 8), random(FEW_TOKENS + 1, 8, seed=1)
+    weight[3, 3] = 1e6
+    torch.testing.assert_close(Linear(weight, rounded=True)(x), F.linear(x, weight))
+
+
+@pytest.mark.usefixtures("without_fbgemm")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_integers_are_for_few_tokens_and_near_the_weights(dtype: torch.dtype) -> None:
     """Each product is within what rounding to 1/254 of the row's largest weight can do."""
     weight, bias = random(128, 96).to(dtype), random(128, seed=2).to(dtype)
     many = random(FEW_TOKENS + 1, 96, seed=1).to(dtype)
-    exact, integers = Linear(weight, bias), Linear(weight, bias, int8=True)
+    exact, integers = Linear(weight, bias), Linear(weight, bias, rounded=True)
     assert torch.equal(integers(many), exact(many))
     for x in (many[:1], many[:FEW_TOKENS]):
         difference = (integers(x) - exact(x)).abs()
@@ -39,7 +68,8 @@ def test_integers_are_for_few_tokens_and_near_the_weights(dtype: torch.dtype) ->
         assert (difference < bound).all()
 
 
+@pytest.mark.usefixtures("without_fbgemm")
 def test_a_row_of_zeros_stays_zero() -> None:
     weight = random(4, 8)
     weight[2] = 0
-    assert Linear(weight, int8=True)(random(1, 8))[0, 2] == 0
+    assert Linear(weight, rounded=True)(random(1, 8))[0, 2] == 0
