@@ -7,6 +7,7 @@ character or a line put in, a line taken out, a line rewritten, names changed in
 elsewhere; or something is typed at the caret (append). Each peer has answered the prompt from before the edit and is
 asked for the one behind it, several edits in a row. Tokenising is in the figures of keyturn's engines and not in the
 others'. Of keyturn's embedded engine `edit` is told, too: tokens and keys laid out anew, before anything is encoded.
+Nobody drafts: each token is a decoding step.
 
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
 Peers that compute everything anew are measured once a size, prefix caches with one kind of edit, since it does not
@@ -233,6 +234,7 @@ def measure(
     """All rows of files of one size and these kinds of edit, milliseconds, but those known."""
     completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
     assert isinstance(completer.engine, EmbeddedEngine)
+    completer.engine.draft_tokens = 0  # the others draft nothing, and random weights write what nobody would
     for peer in the_peers(model, completer.engine, size, peers, folder):
         for edit, place in cases(peer.name, size):
             row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}

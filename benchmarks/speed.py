@@ -6,8 +6,8 @@
     step      milliseconds of one decoding step behind them, scores included, sampling not: the median, and the lower
               quartile, in which less is of what else the machine did
 
-keyturn is measured as it runs by default, with 8-bit weights for single tokens, and without them, in the type that the
-processor is best at; llama.cpp in bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the
+keyturn is measured as it runs by default, with rounded weights (`model.embedded.linear`), and without them, in the type
+that the processor is best at; llama.cpp in bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the
 weights are random, 38 million of them. Results go to benchmarks/results/speed.json.
 """
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import codecs
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from model.embedded.copying import Copies, Weights
+from model.embedded.copying import DRAFT_TOKENS, Copies, Weights
 from model.embedded.decoder import Decoder
 from model.embedded.healing import Beginning, Vocabulary
 from model.embedded.kv_cache import KVCache
@@ -55,6 +55,8 @@ class EmbeddedEngine:
         self._tokenizer = tokenizer
         self._memory_bytes = memory_bytes
         self._copying = copying
+        self.draft_tokens = DRAFT_TOKENS
+        """Tokens that a forward pass may draft; 0 for one step a token."""
         self._vocabulary = Vocabulary(tokenizer, decoder.vocab_size)
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
@@ -238,10 +240,11 @@ class EmbeddedEngine:
         text = ""
         logprobs: list[float] = []
         timings = Timings()
-        for slot in range(len(request.prompt), len(request.prompt) + limit):
+        scores, draft = deque([logits]), deque[int]()
+        while len(logprobs) < limit:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(beginning.among(copies.mixed(logits)))
+            token, logprob = sampler.choose(beginning.among(copies.mixed(scores.popleft())))
             if not logprobs:
                 timings.first_token = watch.total()
             if token in request.prompt.end_ids:
@@ -254,9 +257,13 @@ class EmbeddedEngine:
                 return _completion(text[:cut], logprobs, timings, watch, "stop")
             if len(logprobs) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
-            if len(logprobs) < limit:
-                hidden = self._run(cache, np.array([token], dtype=np.int32), np.array([slot], dtype=np.int32))
-                logits = self.decoder.logits(hidden)[0]
+            room = limit - len(logprobs)
+            if room and not (draft and draft.popleft() == token):  # else its scores are there
+                ahead = copies.draft(min(self.draft_tokens, room - 1))
+                ids = np.concatenate((np.array([token], dtype=np.int32), ahead))
+                first = len(request.prompt) + len(logprobs) - 1
+                hidden = self._run(cache, ids, np.arange(first, first + len(ids), dtype=np.int32))
+                scores, draft = deque(self.decoder.logits(hidden)), deque(ahead.tolist())
         return _completion(text, logprobs, timings, watch, "length")
 
 

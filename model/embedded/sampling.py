@@ -39,5 +39,7 @@ class Sampler:
         # Keep the smallest set of tokens that reaches top_p; the first one always stays.
         outside = ranked.cumsum(-1) - ranked >= self._sampling.top_p
         outside[0] = False
-        picked = torch.multinomial(ranked.masked_fill(outside, 0.0), 1, generator=self._generator)
-        return int(order[picked])
+        nucleus = order[~outside]
+        # Each token has its own luck: drawn by rank, two that swap ranks by a rounding would swap it, too.
+        luck = torch.empty_like(probabilities).exponential_(generator=self._generator)
+        return int(nucleus[(probabilities[nucleus] / luck[nucleus]).argmax()])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ast_tools.text import Text
 from model.completer import Completer
-from model.embedded.copying import FILE_NAME, Copies, Weights
+from model.embedded.copying import FILE_NAME, MAX_MATCH, Copies, Weights
 from model.factory import EngineSettings, load_embedded
 from model.snapshot import Snapshot
 from model.tokenizer import Tokenizer
@@ -25,7 +25,6 @@ from model.training.corpus import CorpusFile
 from model.training.evaluate import MAIN
 from model.training.shards import TokenFiles
 
-MAX_MATCH = 16
 NUM_CARETS = 400
 NUM_FILES = 200
 SEED = 11

@@ -11,10 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.embedded.copying import FILE_NAME, Copies, read_weights
-from model.engine import ModelError
+from model.embedded.copying import AGREEING, DRAFT_TOKENS, FILE_NAME, MAX_MATCH, Copies, read_weights
+from model.embedded.engine import EmbeddedEngine
+from model.embedded.kv_cache import KVCache
+from model.engine import Completion, CompletionRequest, ModelError, Sampling
 from model.prompt import Prompt
-from model.training.copying import MAX_MATCH, PRIOR, Observation, fit_weights
+from model.tokenizer import IntArray
+from model.training.copying import PRIOR, Observation, fit_weights
+from tests.model.tiny import load_tiny, save_checkpoint, tokenizer
 
 PREFIX, SUFFIX, MIDDLE, VOCABULARY = 20, 21, 22, 23
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
@@ -48,6 +52,68 @@ def test_the_longest_match_is_found(head: list[int], after: list[int], lead: lis
         copies.append(token)
         before.append(token)
     assert copies.find() == plain_search(before, after, len(WEIGHTS))
+
+
+@given(head=ids, after=ids, lead=ids, generated=ids, room=st.integers(0, 8))
+def test_a_draft_is_what_followed_the_longest_match(
+    head: list[int], after: list[int], lead: list[int], generated: list[int], room: int
+) -> None:
+    copies, before = Copies(prompt(head, after, lead), (), len(generated)), [PREFIX, *head, *lead, *generated]
+    for token in generated:
+        copies.append(token)
+    length, following = plain_search(before, after, MAX_MATCH)
+    draft = copies.draft(room).tolist()
+    if length < AGREEING or not room:
+        assert not draft
+        return
+    assert draft[0] == following
+    assert len(draft) <= room
+    run = before[-length:] + draft
+    texts = [text[at : at + len(run)] for text in (before, after) for at in range(len(text))]
+    assert run in texts
+    assert len(draft) == room or run in (before[-len(run) :], after[len(after) - len(run) :])
+
+
+def counted(engine: EmbeddedEngine, request: CompletionRequest, draft_tokens: int) -> tuple[Completion, int]:
+    """A completion, and the forward passes that it takes behind its prompt."""
+    run, passes = engine._run, 0
+
+    def counting(cache: KVCache, ids: IntArray, slots: IntArray, *, wanted: int | None = None) -> torch.Tensor:
+        nonlocal passes
+        passes += int(slots[0]) >= len(request.prompt)
+        return run(cache, ids, slots, wanted=wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "draft_tokens", draft_tokens)
+        patch.setattr(engine, "_run", counting)
+        return engine.complete(request), passes
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("weights", [(), (0.3, 0.6, 0.8, 0.9)], ids=["model alone", "mixed"])
+def test_a_draft_spares_steps_and_changes_nothing_else(
+    tmp_path: Path, weights: tuple[float, ...], temperature: float
+) -> None:
+    """Same tokens, same probabilities, be the draft right or wrong; the next request finds a sound cache."""
+    save_checkpoint(tmp_path)
+    engine = EmbeddedEngine(load_tiny(tmp_path), tokenizer("ours"), memory_bytes=1 << 24, copying=weights)
+    rng, spared, all_steps = np.random.default_rng(3), 0, 0
+    for seed in range(25):
+        words = rng.integers(5, 250, (4, 6))
+        tokens = words[rng.integers(0, 4, 10)].flatten().astype(np.int32)
+        asked = Prompt(tokens, np.full(len(tokens), -1, dtype=np.int64), len(tokens))
+        sampling = Sampling(temperature=temperature, top_p=1.0, seed=seed)
+        limit = int(rng.integers(1, 24))
+        request = CompletionRequest("file", asked, limit, sampling=sampling, reuse="exact")
+        drafted, passes = counted(engine, request, DRAFT_TOKENS)
+        engine.check_integrity()
+        plain, steps = counted(engine, request, 0)
+        assert steps == len(plain.token_logprobs) - 1 == limit - 1
+        assert drafted.text == plain.text
+        assert drafted.token_logprobs == pytest.approx(plain.token_logprobs, abs=1e-4)
+        spared, all_steps = spared + steps - passes, all_steps + steps
+    assert spared < all_steps
+    assert spared > all_steps / 3 or not weights
 
 
 def test_the_mixture_is_a_distribution_that_moves_to_the_copy() -> None:
