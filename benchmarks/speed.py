@@ -7,8 +7,8 @@
               quartile, in which less is of what else the machine did
 
 keyturn is measured as it runs by default, with rounded weights (`model.embedded.linear`), and without them, in the type
-that the processor is best at; llama.cpp in bfloat16 and, where it runs, in Q8_0, with as many threads. Without `--model` the
-weights are random, 38 million of them. Results go to benchmarks/results/speed.json.
+that the processor is best at; llama.cpp in bfloat16 and, where it runs, in Q8_0, with as many threads. Without
+`--model` the weights are random, 38 million of them. Results go to benchmarks/results/speed.json.
 """
 
 from __future__ import annotations
