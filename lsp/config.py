@@ -102,8 +102,8 @@ class Settings:
     )
     dtype: Literal["auto", "float32", "bfloat16"] = _setting(
         "auto",
-        "Number format of weights and cache. "
-        "With auto: the cache bfloat16, weights as the processor multiplies them best, in 8 or 16 bits where that is faster.",
+        "Number format of weights and cache. With auto: the cache bfloat16, "
+        "weights as the processor multiplies them best, in 8 or 16 bits where that is faster.",
     )
     idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
     debounce_ms: int = _setting(
