@@ -232,7 +232,7 @@ class EmbeddedEngine:
         watch: _Watch,
         cancelled: CancelCheck,
     ) -> Completion:
-        """Generate until the stop rule, an end token or the limit. Leaves the generated slots in the cache."""
+        """Generate until the stop rule, an end token or the limit. Leaves generated and drafted slots in the cache."""
         sampler = Sampler(request.sampling)
         copies = Copies(request.prompt, self._copying, limit)
         beginning = Beginning(self._vocabulary, request.prompt.begun)
@@ -259,11 +259,11 @@ class EmbeddedEngine:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(logprobs)
             if room and not (draft and draft.popleft() == token):  # else its scores are there
-                ahead = copies.draft(min(self.draft_tokens, room - 1))
-                ids = np.concatenate((np.array([token], dtype=np.int32), ahead))
+                draft = deque(copies.draft(min(self.draft_tokens, room - 1)).tolist())
+                ids = np.array([token, *draft], dtype=np.int32)
                 first = len(request.prompt) + len(logprobs) - 1
                 hidden = self._run(cache, ids, np.arange(first, first + len(ids), dtype=np.int32))
-                scores, draft = deque(self.decoder.logits(hidden)), deque(ahead.tolist())
+                scores = deque(self.decoder.logits(hidden))
         return _completion(text, logprobs, timings, watch, "length")
 
 
