@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from lsp import __version__
 from lsp.exits import DONE, ENGINE_FAILED, WRONG_USE, UsageError
-from lsp.version import version
 
 _INTERRUPTED = 130
 _TRAINING = ("datasketch",)
@@ -75,7 +75,7 @@ def _fail(error: object, status: int) -> int:
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(prog="keyturn", description="Code completion that keeps the model's memory of a file as you edit.")
-    parser.add_argument("--version", action="version", version=f"keyturn {version()}")
+    parser.add_argument("--version", action="version", version=f"keyturn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_serve(commands.add_parser("serve", help="run the language server"))
     _add_complete(commands.add_parser("complete", help="print one completion, or many from a file"))

@@ -11,8 +11,8 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from ast_tools.text import Edit, PositionEncoding, Text
+from lsp import __version__
 from lsp.status import STATUS_METHOD
-from lsp.version import version
 
 LOADING_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
@@ -26,7 +26,7 @@ class EditorClient(LanguageClient):
     """A language client that waits for the engine and hears what the server says."""
 
     def __init__(self) -> None:
-        super().__init__("keyturn-client", version())
+        super().__init__("keyturn-client", __version__)
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.ready = asyncio.Event()
 

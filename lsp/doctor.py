@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from lsp import __version__
 from lsp.config import Configuration, Settings, user_config_file
 from lsp.exits import DONE, ENGINE_FAILED
 from lsp.headless import configuration_for, current_folder, load, write_line
-from lsp.version import version
 from model.factory import model_folder
 from model.snapshot import Snapshot
 
@@ -46,7 +46,7 @@ def examine(configuration: Configuration) -> Report:
     """Look at everything, and have the engine answer once."""
     settings = configuration.settings
     report = Report(
-        versions={"keyturn": version(), "python": platform.python_version()} | _versions(),
+        versions={"keyturn": __version__, "python": platform.python_version()} | _versions(),
         settings={
             "user_file": str(user_config_file()),
             "read": list(configuration.origins),

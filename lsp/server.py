@@ -19,6 +19,7 @@ from pygls.protocol import default_converter
 from pygls.uris import to_fs_path
 
 from ast_tools.text import PositionEncoding
+from lsp import __version__
 from lsp.completion import Suggester
 from lsp.config import Configuration, Layer, Settings, configure, editor_layer, is_of_others, standard_layers
 from lsp.convert import ACCEPTED_COMMAND
@@ -28,7 +29,6 @@ from lsp.log import set_up_logging
 from lsp.protocol import CARET_METHOD, KeyturnProtocol
 from lsp.status import Status
 from lsp.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
-from lsp.version import version
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class KeyturnServer(LanguageServer):
     def __init__(self) -> None:
         super().__init__(
             "keyturn",
-            version(),
+            __version__,
             text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
             protocol_cls=KeyturnProtocol,
             converter_factory=default_converter,

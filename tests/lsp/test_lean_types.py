@@ -24,12 +24,20 @@ params = converter.structure(message, types.DidChangeTextDocumentParams)
 again = converter.structure(message, types.DidChangeTextDocumentParams)
 start, end = params.content_changes[0].range.start, params.content_changes[0].range.end
 
+def is_hashable(value):
+    try:
+        return isinstance(hash(value), int)
+    except TypeError:
+        return False
+
 @attrs.define
 class Later:
     x: int
 
 print(json.dumps({
     "same": params == again,
+    "other": [start == end, types.DefinitionOptions() == types.ReferenceOptions(), start == None, params != again],
+    "hashable": [is_hashable(start), is_hashable(params), is_hashable(Later(1))],
     "order": [start < end, end <= start],
     "back": converter.unstructure(params, types.DidChangeTextDocumentParams),
     "later": repr(Later(1)),
@@ -48,4 +56,5 @@ def test_lean_types_are_the_same_but_for_how_they_print() -> None:
     lean, full = run("lean"), run()
     assert (lean.pop("prints"), full.pop("prints")) == (False, True)
     assert lean == full
+    assert full["other"] == [False] * 4 and full["hashable"] == [False] * 3
     assert full["same"] is True and full["order"] == [True, False] and full["later"] == "Later(x=1)"
