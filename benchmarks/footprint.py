@@ -76,6 +76,8 @@ async def memory(context_tokens: int) -> dict[str, float]:
     for uri in uris:
         caches += (await client.protocol.send_request_async(STATS_METHOD, {"uri": uri})).cache_bytes
     await client.end_session()
+    if not caches:
+        raise SystemExit("No file has a cache: the server could not complete in them.")
     return {
         "context_tokens": context_tokens,
         "ready_mb": round(ready / 1e6, 1),

@@ -7,17 +7,15 @@ quarter for `__eq__`, which one method can do for all classes, a tenth for slots
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import attrs
 
+from model.lasting import import_lasting
+
 
 def import_lean() -> None:
-    """Import `lsprotocol.types`, unless it was imported; its objects print as `<… object at …>`.
-
-    What was made until then lives as long as the process, so that the garbage collector need not look at it again.
-    """
+    """Import `lsprotocol.types`, unless it was imported; its objects print as `<… object at …>`."""
     define = attrs.define
 
     def define_lean(cls: type) -> type:
@@ -27,13 +25,10 @@ def import_lean() -> None:
         return define(cls, repr=False, eq=False, match_args=False, slots=False)
 
     attrs.define = define_lean  # type: ignore[assignment]
-    gc.disable()
     try:
-        import lsprotocol.types  # noqa: F401
+        import_lasting("lsprotocol.types")
     finally:
         attrs.define = define
-        gc.freeze()
-        gc.enable()
 
 
 def _equal(self: Any, other: object) -> Any:

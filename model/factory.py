@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from model.checkpoint_files import name_of, text_ends
 from model.engine import ModelError
+from model.lasting import import_lasting
 
 if TYPE_CHECKING:
     from model.completer import Completer
@@ -114,7 +115,10 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
 def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:
     """Load the embedded engine, whatever `engine` says. Raises `ModelError` with a sentence for the user."""
     progress("Starting torch", 0)
-    import model.embedded  # noqa: F401, I001 - before torch
+    import model.embedded  # noqa: F401 - before torch
+
+    import_lasting("torch")
+
     import torch
 
     from model.completer import Completer

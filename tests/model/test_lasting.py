@@ -1,0 +1,35 @@
+"""Imports that the garbage collector never looks at again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc
+import sys
+from model.lasting import import_lasting
+
+import_lasting("json")
+frozen = gc.get_freeze_count()
+assert "json" in sys.modules and gc.isenabled() and frozen > 0
+
+kept = [[] for _ in range(1000)]
+import_lasting("json")  # known by now
+assert gc.get_freeze_count() <= frozen
+
+try:
+    import_lasting("no_such_module")
+except ModuleNotFoundError:
+    assert gc.isenabled()
+else:
+    raise AssertionError
+
+gc.disable()
+import_lasting("csv")
+assert not gc.isenabled()
+"""
+
+
+def test_a_module_is_imported_once_without_collections_and_they_go_on_as_they_were() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
