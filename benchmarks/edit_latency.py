@@ -12,13 +12,12 @@ Nobody drafts: each token is a decoding step.
 Without `--model` the weights are random, 38 million of them with a window of 32,768 tokens: as good as any for timing.
 Peers that compute everything anew are measured once a size, prefix caches with one kind of edit, since it does not
 matter to them what was edited; files of more than 8,000 tokens with a line put in at 2 %. Results go to
-benchmarks/results/edit_latency.json, with `--plot` (needs matplotlib) a picture to docs/edit-latency.png.
+benchmarks/results/edit_latency.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import sysconfig
@@ -53,7 +52,6 @@ SECONDS = 8
 ALL_KINDS_UNTIL = 8000
 """Tokens of a file."""
 RESULT = Path(__file__).with_name("results") / "edit_latency.json"
-PLOT = Path(__file__).parents[1] / "docs" / "edit-latency.png"
 
 
 @dataclass
@@ -166,11 +164,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--keep-others", action="store_true", help="add the recorded rows not measured now")
-    parser.add_argument("--plot", action="store_true", help="draw the recorded result only")
     args = parser.parse_args()
-    if args.plot:
-        plot(json.loads(args.output.read_text(encoding="utf-8")), PLOT)
-        return
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or save_random("38M", Path(folder))
         sizes, kinds = [int(size) for size in args.sizes.split(",")], args.edits.split(",")
@@ -294,28 +288,6 @@ def source(completer: Completer, size: int) -> bytes:
             break
     kept = b"".join(completer.tokenizer.token_bytes(int(token)) for token in tokens.ids[:size])
     return kept[: kept.rindex(b"\n") + 1] + b"    result = "
-
-
-def plot(found: dict[str, Any], target: Path) -> None:
-    """First token after a line put in at 2 %, by size; both axes logarithmic."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 4.5))
-    axes.set_prop_cycle(color=plt.colormaps["tab20"](range(20)))
-    rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]
-        axes.loglog(*zip(*points, strict=True), marker="o", label=peer, linewidth=3 if peer == "keyturn" else 1)
-    axes.set_xlabel("tokens of the file")
-    axes.set_ylabel("milliseconds to the first token")
-    axes.set_title("A line is put in at the top of the file")
-    axes.grid(visible=True, which="both", alpha=0.2)
-    sizes = sorted({row["tokens"] for row in rows})
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    axes.minorticks_off()
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
-    figure.tight_layout()
-    figure.savefig(target, dpi=120)
 
 
 if __name__ == "__main__":

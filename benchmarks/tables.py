@@ -95,6 +95,19 @@ def edits_by_kind(found: dict[str, Any]) -> str:
     return _table(["edit", *peers], lines) + f"\n\n{measured_at(found, rows)}"
 
 
+def edits_of_every_kind(found: dict[str, Any]) -> str:
+    """keyturn's first tokens and suggestions, one row an edit, one column a size."""
+    rows = [row for row in found["rows"] if row["peer"] == "keyturn" and "edit_ms" in row]
+    sizes = _unique(row["tokens"] for row in rows)
+    lines = []
+    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
+        own = {row["tokens"]: row for row in rows if (row["edit"], row["place"]) == (edit, place)}
+        cells = [" / ".join(_number(own[n][name]["median"]) for name in ("first_token_ms", "line_ms")) for n in sizes]
+        lines.append([f"{edit}, {place}" if place else edit, *cells])
+    head = [f"ms to the first token / to {found['line_tokens']}", *(f"{size:,}" for size in sizes)]
+    return _table(head, lines) + f"\n\n{measured_at(found, rows)}"
+
+
 def speed(found: dict[str, Any]) -> str:
     rows = found["rows"]
     sizes = _unique(row["tokens"] for row in rows)
@@ -107,16 +120,21 @@ def speed(found: dict[str, Any]) -> str:
 
 def typing(found: dict[str, Any]) -> str:
     rows = {
-        "all": found["latency_ms"],
+        "all": found["latency_ms"] | {"processor_seconds": found["processor_seconds"]},
         **({"all, and those withdrawn": found["latency_at_least_ms"]} if "latency_at_least_ms" in found else {}),
         **found["latency_ms_by_kind"],
         **{f"{name} (alone)": times for name, times in found.get("peers, 8 tokens each, ms", {}).items()},
     }
     lines = [
-        [name, str(times["count"]), *(_number(times[share]) for share in ("p50", "p95", "p99"))]
+        [
+            name,
+            str(times["count"]),
+            *(_number(times[share]) for share in ("p50", "p95", "p99")),
+            _number(times["processor_seconds"]) if "processor_seconds" in times else "",
+        ]
         for name, times in rows.items()
     ]
-    told = f"The server took {found['processor_seconds']} seconds of processor time. {measured_on(found)}"
+    told = measured_on(found)
     if "answered_by_the_model" in found:
         tokens = found["tokens"]
         shares = [f"{100 * tokens[name] / tokens['prompt']:.1f} % {name}" for name in ("kept", "turned", "encoded")]
@@ -124,7 +142,8 @@ def typing(found: dict[str, Any]) -> str:
             f"{found['withdrawn']} questions were withdrawn, {found['answered_by_the_model']} of the others answered "
             f"by the model. Of the {tokens['prompt']:,} tokens of its prompts {', '.join(shares)}. {told}"
         )
-    return _table(["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms"], lines) + f"\n\n{told}"
+    head = ["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms", "processor, s"]
+    return _table(head, lines) + f"\n\n{told}"
 
 
 def quality(found: dict[str, Any]) -> str:
@@ -219,6 +238,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "edits by size": ("edit_latency", edits_by_size),
     "lines by size": ("edit_latency", lines_by_size),
     "edits by kind": ("edit_latency", edits_by_kind),
+    "edits of every kind": ("edit_latency", edits_of_every_kind),
     "edits themselves": ("edit_latency", edits_themselves),
     "speed": ("speed", speed),
     "typing session": ("typing_session", typing),

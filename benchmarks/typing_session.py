@@ -1,6 +1,6 @@
 """A session of 300 keystrokes, replayed through the language server in real time: what does a person wait for?
 
-    python benchmarks/typing_session.py [--model FOLDER] [--peers transformers,llama.cpp]
+    python benchmarks/typing_session.py [--model FOLDER] [--peers transformers,vllm,llama.cpp]
 
 A file of about 4,000 tokens from the standard library. Someone types in a function, mends a line further up, jumps to
 another function, pastes one, takes that back, gives a name another one in twenty places, and types on. After each
@@ -14,7 +14,9 @@ refreshes itself in idle time.
     processor   seconds of the server, of all cores
 
 With `--peers` the same prompts go to other engines, and to keyturn's, one after the other, without pauses, each asked
-for eight tokens. Results go to benchmarks/results/typing_session.json.
+for eight tokens; their processor seconds are of all that runs here while they answer, the time that is theirs and that
+of asking them. vLLM is installed by `python -m tests.vllm.install`. Results go to
+benchmarks/results/typing_session.json.
 """
 
 from __future__ import annotations
@@ -152,7 +154,7 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
     client.open_document(URI, text.decode())
     await client.suggestions(URI, position(text, len(text.data) // 2))
     process = psutil.Process(client.process_id)
-    busy = sum(process.cpu_times()[:2])
+    before = busy_seconds(process)
     asked: asyncio.Task[list[Any]] | None = None
     noting: list[asyncio.Task[None]] = []
     for number, keystroke in enumerate(session.keystrokes()):
@@ -168,7 +170,7 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
         pause = rng.uniform(0.06, 0.24) + (rng.uniform(0.3, 1.0) if keystroke.kind != "type" else 0.0)
         await asyncio.sleep(max(0.0, started + pause - time.perf_counter()))
     await asyncio.gather(*noting)
-    seconds = sum(process.cpu_times()[:2]) - busy
+    seconds = busy_seconds(process) - before
     await client.end_session()
     return {
         "keystrokes": count,
@@ -217,17 +219,25 @@ def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) ->
     for peer in the_peers(model, completer.engine, completer.max_context, f"keyturn,{wanted}", folder):
         if peer.name.endswith("no cache"):
             continue
-        times = [peer.answer(prompt, 8)[1] for prompt in prompts]
-        found[peer.name] = percentiles(times[1:])
+        peer.answer(prompts[0], 8)  # reads the window
+        before = busy_seconds(psutil.Process())
+        times = [peer.answer(prompt, 8)[1] for prompt in prompts[1:]]
+        seconds = busy_seconds(psutil.Process()) - before
+        found[peer.name] = {**percentiles(times), "processor_seconds": round(seconds, 1)}
         sys.stderr.write(f"{peer.name}: {found[peer.name]}\n")
     return found
+
+
+def busy_seconds(process: psutil.Process) -> float:
+    """Of all cores, of a process and of those that it has started and that run still."""
+    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     parser.add_argument("--keystrokes", type=int, default=KEYSTROKES)
-    parser.add_argument("--peers", default="", help="such as transformers,llama.cpp")
+    parser.add_argument("--peers", default="", help="such as transformers,vllm,llama.cpp")
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     text = Text(source(load_embedded(EngineSettings(model=str(args.model))), TOKENS))

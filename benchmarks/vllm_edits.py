@@ -11,7 +11,7 @@ keyturn's own engine it is asked about documents of random tokens:
     many    eight documents, each edited and completed by a client of its own, all at once.
 
 `plugin` is `reuse = "pie"`, `stock` is `reuse = "exact"`, for which the server is sent nothing of ours: its own prefix
-caching keeps what stands before the edit. Results go to benchmarks/results/vllm_edits.json and docs/vllm-edits.png.
+caching keeps what stands before the edit. Results go to benchmarks/results/vllm_edits.json.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from model.vllm.client import VllmEngine
 from model.vllm.http import Address, Connection
 
 RESULT = Path(__file__).with_name("results") / "vllm_edits.json"
-PLOT = Path(__file__).parents[1] / "docs" / "vllm-edits.png"
 LENGTHS = (1000, 3000, 6000)
 EDITS = {"insertion": (0, 12), "deletion": (12, 0), "replacement": (12, 12)}
 WAYS: dict[str, ReuseMode] = {"plugin": "pie", "stock": "exact"}
@@ -81,7 +80,6 @@ def main() -> None:
     parser.add_argument("--vllm", type=Path, help="the virtual environment of vLLM and the plugin, .vllm by default")
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--output", type=Path, default=RESULT)
-    parser.add_argument("--plot", type=Path, default=PLOT)
     args = parser.parse_args()
     if args.vllm is not None:
         os.environ["VLLM_ENVIRONMENT"] = str(args.vllm)
@@ -102,7 +100,6 @@ def main() -> None:
                 "machine": machine(),
             }
     record(args.output, found)
-    plot(found, args.plot)
 
 
 def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
@@ -190,30 +187,6 @@ def table(found: dict[str, Any]) -> str:
     ):
         lines.append(f"| {title} | {pick(many['stock'])} | {pick(many['plugin'])} |")
     return "\n".join(lines)
-
-
-def plot(found: dict[str, Any], path: Path) -> None:
-    """First-token times by document length, one pair of bars for each edit."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(EDITS), figsize=(9, 3), sharey=True, constrained_layout=True)
-    for panel, edit in zip(axes, EDITS, strict=True):
-        rows = [row for row in found["edits"] if row["edit"] == edit]
-        for offset, (way, colour) in enumerate((("stock", "#b0b0b0"), ("plugin", "#2a6f97"))):
-            medians = [row[f"{way}_ms"]["median"] for row in rows]
-            places = [number + (offset - 0.5) * 0.38 for number in range(len(rows))]
-            bars = panel.bar(places, medians, width=0.36, color=colour, label=way)
-            panel.bar_label(bars, fmt="%.0f", fontsize=8)
-        panel.set_xticks(range(len(rows)), [f"{row['tokens']:,}" for row in rows])
-        panel.margins(y=0.12)
-        panel.set_title(edit)
-        panel.set_xlabel("tokens of the document")
-    axes[0].set_ylabel("edit to first token, ms")
-    axes[0].legend()
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

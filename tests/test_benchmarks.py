@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -20,6 +21,8 @@ from benchmarks import reuse_quality
 from benchmarks.apart import DEFAULT_SPINS, Apart
 from benchmarks.edit_latency import measure, rows_of_others
 from benchmarks.peers import Transformers, taken_up
+from benchmarks.plots import PLOTS
+from benchmarks.typing_session import busy_seconds
 from model.embedded.checkpoint import native_dtype
 from model.embedded.kv_cache import CacheShape
 from model.engine import ModelError
@@ -125,6 +128,26 @@ def test_typing_session(tmp_path: Path) -> None:
     tokens = found["tokens"]
     assert tokens["kept"] > tokens["encoded"] > 0
     assert tokens["kept"] + tokens["turned"] + tokens["encoded"] == tokens["prompt"]
+
+
+def test_seconds_of_a_process_and_its_children() -> None:
+    """A child's work counts while it runs."""
+    work = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    before = busy_seconds(psutil.Process())
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert busy_seconds(psutil.Process()) - before >= 0.25
+        child.communicate(b"\n")
+
+
+def test_plots(tmp_path: Path) -> None:
+    """Every recorded result is drawn, and stands on a page."""
+    subprocess.run([sys.executable, REPOSITORY / "benchmarks" / "plots.py", "--folder", tmp_path], check=True)
+    drawn = {path.name for path in tmp_path.iterdir() if path.read_bytes().startswith(b"\x89PNG")}
+    assert drawn == {f"{name}.png" for name in PLOTS}
+    pages = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
+    assert all(f"]({name})" in pages and (REPOSITORY / "docs" / name).is_file() for name in drawn)
 
 
 def test_unturned_keys_stay_where_they_were_encoded() -> None:
