@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from lsp import __version__
+
 FOLDER = Path(__file__).parents[3] / "model" / "vllm"
 PROJECT = tomllib.loads((FOLDER / "pyproject.toml").read_text())
 FILES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
@@ -22,7 +24,7 @@ def test_it_asks_for_no_other_package() -> None:
 
 def test_it_is_the_same_version_as_keyturn() -> None:
     whole = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())["project"]
-    assert PROJECT["project"]["version"] == whole["version"]
+    assert PROJECT["project"]["version"] == __version__
     assert PROJECT["project"]["entry-points"] == whole["entry-points"]
 
 
