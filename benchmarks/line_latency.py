@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
+from benchmarks.apart import in_engine_thread
 from benchmarks.figures import record, spread
 from model.completer import Completer
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
@@ -94,4 +95,4 @@ def ask(completer: Completer, snapshot: Snapshot, caret: int) -> tuple[float, in
 
 
 if __name__ == "__main__":
-    main()
+    in_engine_thread(main)

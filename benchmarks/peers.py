@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from benchmarks.apart import Apart
+from benchmarks.apart import Apart, in_engine_thread
 from benchmarks.gguf_file import gguf_of
 from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
@@ -47,7 +47,7 @@ class Peer(Protocol):
 
 
 class Keyturn:
-    """One of keyturn's engines, which is also told the tokens' identities."""
+    """One of keyturn's engines, loaded in its thread, which is also told the tokens' identities."""
 
     def __init__(self, engine: Engine, reuse: ReuseMode, name: str) -> None:
         self.name = name
@@ -61,7 +61,8 @@ class Keyturn:
 
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         endless = replace(prompt, end_ids=frozenset())  # the others write so many tokens, whatever they are
-        found = self._engine.complete(CompletionRequest(self.name, endless, num_tokens, reuse=self._reuse))
+        request = CompletionRequest(self.name, endless, num_tokens, reuse=self._reuse)
+        found = in_engine_thread(self._engine.complete, request)
         self.turning_ms = found.timings_ms.turn
         return found.timings_ms.first_token, found.timings_ms.total
 

@@ -1,0 +1,43 @@
+"""Which core each of the engine's threads runs on.
+
+The engine's thread waits for OpenMP's workers a hundred times a forward pass. Linux may wake a worker on the core where
+the thread itself runs, if the other cores were busy for a moment, and leave it there for some 10 ms. Until then the two
+take turns, and a forward pass takes three times as long. So they are kept apart where that takes no choice from the
+scheduler: where there is a thread for every core.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import torch
+
+
+def cores() -> list[int]:
+    """The cores that this process may use; on systems that do not tell, as many as there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(os.getpid()))  # the main thread's, which nobody here keeps to a core
+    return list(range(os.cpu_count() or 1))
+
+
+def use_threads(count: int) -> None:
+    """Have torch compute with so many threads when this thread calls it.
+
+    With a thread for every core this thread gets one of its own and OpenMP's workers the others, if they were not
+    started yet. Not so the main thread: what it starts, processes too, would inherit its core.
+    """
+    torch.set_num_threads(count)
+    if not hasattr(os, "sched_setaffinity") or threading.current_thread() is threading.main_thread():
+        return
+    *others, own = available = cores()
+    if count != len(available) or not others:
+        os.sched_setaffinity(0, available)
+        return
+    os.sched_setaffinity(0, others)  # inherited by the workers, which the first parallel loop starts
+    torch.zeros(count * _ELEMENTS_A_THREAD).add_(1)
+    os.sched_setaffinity(0, {own})
+
+
+_ELEMENTS_A_THREAD = 1 << 16
+"""Twice what torch gives one thread at least."""
