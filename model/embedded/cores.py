@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 import torch
+
+_ELEMENTS_A_THREAD = 1 << 16
+"""Twice what torch gives one thread at least."""
 
 
 def cores() -> list[int]:
@@ -24,20 +28,17 @@ def cores() -> list[int]:
 def use_threads(count: int) -> None:
     """Have torch compute with so many threads when this thread calls it.
 
-    With a thread for every core this thread gets one of its own and OpenMP's workers the others, if they were not
-    started yet. Not so the main thread: what it starts, processes too, would inherit its core.
+    With a thread for every core this thread gets one of its own, and the workers that OpenMP starts for it get the
+    others. Not so the main thread: what it starts, processes too, would inherit its core.
     """
     torch.set_num_threads(count)
     if not hasattr(os, "sched_setaffinity") or threading.current_thread() is threading.main_thread():
         return
     *others, own = available = cores()
-    if count != len(available) or not others:
-        os.sched_setaffinity(0, available)
-        return
-    os.sched_setaffinity(0, others)  # inherited by the workers, which the first parallel loop starts
-    torch.zeros(count * _ELEMENTS_A_THREAD).add_(1)
-    os.sched_setaffinity(0, {own})
-
-
-_ELEMENTS_A_THREAD = 1 << 16
-"""Twice what torch gives one thread at least."""
+    with suppress(OSError):  # where that is forbidden, Linux chooses
+        if count != len(available) or not others:
+            os.sched_setaffinity(0, available)
+            return
+        os.sched_setaffinity(0, others)  # inherited by the workers, which the first parallel loop starts
+        torch.zeros(count * _ELEMENTS_A_THREAD).add_(1)
+        os.sched_setaffinity(0, {own})
