@@ -47,13 +47,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=args.context))
+    completer = in_engine_thread(load_embedded, EngineSettings(model=str(args.model), context_tokens=args.context))
     files = held_out_files(args.work / "held_out")
     times: dict[str, list[float]] = {"typing": [], "edited": [], "cold": []}
     tokens: list[int] = []
     for caret in draw_carets(files, args.carets * 4):
         if len(tokens) < args.carets:
-            measure(completer, caret, args.context, times, tokens)
+            in_engine_thread(measure, completer, caret, args.context, times, tokens)
             sys.stderr.write(f"\r{len(tokens)} of {args.carets} carets")
     sys.stderr.write("\n")
     found = {
@@ -95,4 +95,4 @@ def ask(completer: Completer, snapshot: Snapshot, caret: int) -> tuple[float, in
 
 
 if __name__ == "__main__":
-    in_engine_thread(main)
+    main()

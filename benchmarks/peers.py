@@ -215,7 +215,12 @@ def the_peers(model: Path, engine: EmbeddedEngine, size: int, wanted: str, folde
         yield from vllm_peers(model, size + 1024, folder)
     if "llama.cpp" in wanted:
         for kind in ("BF16", "Q8_0"):
-            make = partial(LlamaCpp, gguf_of(model, folder, kind), context=size + 1024, threads=torch.get_num_threads())
+            make = partial(
+                LlamaCpp,
+                gguf_of(model, folder, kind),
+                context=size + 1024,
+                threads=in_engine_thread(torch.get_num_threads),
+            )
             for way, reuse in {"prefix cache": 0, f"cache-reuse {CACHE_REUSE}": CACHE_REUSE}.items():
                 with Foreign(f"llama.cpp {kind}, {way}", partial(make, cache_reuse=reuse)) as peer:
                     yield peer

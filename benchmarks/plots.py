@@ -1,4 +1,4 @@
-"""Draws the recorded results into docs/: one picture a benchmark, from its JSON file.
+"""Draws recorded results into docs/.
 
     python benchmarks/plots.py [NAME…]
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -116,7 +113,7 @@ def typing_session(found: dict[str, Any]) -> Figure:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("milliseconds from the keystroke")
+    axes.set_xlabel("milliseconds to the answer")
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return figure
 

@@ -95,7 +95,7 @@ def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tup
         yield name, partial(in_engine_thread, in_engine_thread(keyturn, model, dtype, context))
     if "llama.cpp" in peers:
         for kind in ("BF16", "Q8_0"):
-            make = partial(LlamaCpp, gguf_of(model, folder, kind), context, torch.get_num_threads())
+            make = partial(LlamaCpp, gguf_of(model, folder, kind), context, in_engine_thread(torch.get_num_threads))
             with Apart(make) as other:
                 yield f"llama.cpp {kind}", partial(other.ask, "measure")
 

@@ -107,7 +107,7 @@ class Settings:
     )
     idle_refresh: bool = _setting(True, "Whether stale parts of a cache are encoded again while nobody types.")
     debounce_ms: int = _setting(
-        0, "Wait before the model is asked, so that fast typing asks it less often.", at_least=0, at_most=2000
+        0, "Wait so long before the model is asked, so that fast typing asks it less often.", at_least=0, at_most=2000
     )
     disabled_languages: tuple[str, ...] = _setting((), "Languages (as the editor names them) without suggestions.")
     disabled_globs: tuple[str, ...] = _setting(

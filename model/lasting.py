@@ -8,7 +8,8 @@ import sys
 
 
 def import_lasting(name: str) -> None:
-    """Import a module, unless it was imported, without collections; what there is by then is never looked at again.
+    """Import a module, unless it was imported, without collections; what there is then is never looked at again, be it
+    garbage.
 
     With torch there are 250,000 objects; a full collection takes a tenth of a second with them and a millisecond
     without, in whichever thread it comes.

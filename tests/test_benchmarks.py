@@ -142,7 +142,7 @@ def test_seconds_of_a_process_and_its_children() -> None:
 
 
 def test_plots(tmp_path: Path) -> None:
-    """Every recorded result is drawn, and stands on a page."""
+    """Every picture is drawn, and stands on a page."""
     subprocess.run([sys.executable, REPOSITORY / "benchmarks" / "plots.py", "--folder", tmp_path], check=True)
     drawn = {path.name for path in tmp_path.iterdir() if path.read_bytes().startswith(b"\x89PNG")}
     assert drawn == {f"{name}.png" for name in PLOTS}

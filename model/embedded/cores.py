@@ -17,6 +17,9 @@ import torch
 _ELEMENTS_A_THREAD = 1 << 16
 """Twice what torch gives one thread at least."""
 
+_workers: set[int] = set()
+"""Threads that were started for an engine's thread and kept off its core."""
+
 
 def cores() -> list[int]:
     """The cores that this process may use; on systems that do not tell, as many as there are."""
@@ -34,11 +37,34 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
     if not hasattr(os, "sched_setaffinity") or threading.current_thread() is threading.main_thread():
         return
-    *others, own = available = cores()
-    with suppress(OSError):  # where that is forbidden, Linux chooses
-        if count != len(available) or not others:
-            os.sched_setaffinity(0, available)
+    available = cores()
+    own = available[os.getpid() % len(available)]  # another one in another server
+    others = {core for core in available if core != own}
+    try:
+        if count == len(available) and others:
+            _keep(others)  # inherited by the workers, which the first parallel loop starts
+            torch.zeros(count * _ELEMENTS_A_THREAD).add_(1)
+            _workers.update(_threads_on(others) - {threading.get_native_id()})
+            os.sched_setaffinity(0, {own})
             return
-        os.sched_setaffinity(0, others)  # inherited by the workers, which the first parallel loop starts
-        torch.zeros(count * _ELEMENTS_A_THREAD).add_(1)
-        os.sched_setaffinity(0, {own})
+    except OSError:  # forbidden, as in some containers: the system chooses
+        pass
+    with suppress(OSError):
+        _keep(set(available))
+
+
+def _keep(some: set[int]) -> None:
+    """Keep this thread and the workers that are known on these cores."""
+    for one in (0, *_workers):
+        with suppress(ProcessLookupError):  # a worker that has ended
+            os.sched_setaffinity(one, some)
+
+
+def _threads_on(some: set[int]) -> set[int]:
+    """This process's threads that may run on these cores and no others."""
+    found = set()
+    for name in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):
+            if os.sched_getaffinity(int(name)) == some:
+                found.add(int(name))
+    return found
