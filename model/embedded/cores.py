@@ -55,16 +55,21 @@ def use_threads(count: int) -> None:
 
 def _keep(some: set[int]) -> None:
     """Keep this thread and the workers that are known on these cores."""
-    for one in (0, *_workers):
-        with suppress(ProcessLookupError):  # a worker that has ended
+    for one in (0, *(_workers & _threads())):
+        with suppress(ProcessLookupError):  # it ends just now
             os.sched_setaffinity(one, some)
 
 
 def _threads_on(some: set[int]) -> set[int]:
     """This process's threads that may run on these cores and no others."""
     found = set()
-    for name in os.listdir("/proc/self/task"):
+    for one in _threads():
         with suppress(ProcessLookupError):
-            if os.sched_getaffinity(int(name)) == some:
-                found.add(int(name))
+            if os.sched_getaffinity(one) == some:
+                found.add(one)
     return found
+
+
+def _threads() -> set[int]:
+    """All threads of this process."""
+    return {int(name) for name in os.listdir("/proc/self/task")}
