@@ -1,5 +1,5 @@
 """Each engine where it would run: a peer in a process of its own, with the environment that it would have without
-keyturn; keyturn's in a thread that is not the main one, as the server has it (`model.embedded.cores`).
+keyturn; keyturn's in a thread that is not the main one, as the server has it.
 
 OpenMP's threads spin before they sleep, for as long as the environment says when the process first loads it. keyturn
 ships with little of it (`model.embedded`); what is compared with it has the library's own default.

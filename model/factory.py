@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +24,6 @@ Progress = Callable[[str, int], None]
 
 Notice = Callable[[str], None]
 """Told a sentence for the user, at any time while the completer is used, from the thread that uses it."""
-
-MAX_THREADS = 8
-"""Small models gain nothing from more."""
 
 DEFAULT_MODEL = Path(__file__).parent / "weights"
 
@@ -126,13 +124,12 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     from model.completer import Completer
     from model.embedded.checkpoint import best_dtype, load_decoder
     from model.embedded.copying import read_weights
-    from model.embedded.cores import cores, use_threads
     from model.embedded.engine import EmbeddedEngine
     from model.prompt import Layout
     from model.tokenizer import HubTokenizer
 
     folder = model_folder(settings.model)
-    use_threads(settings.threads or min(len(cores()), MAX_THREADS))
+    torch.set_num_threads(settings.threads or _num_threads())
     auto = settings.dtype == "auto"
     decoder = load_decoder(
         folder,
@@ -154,3 +151,9 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     bos_id, eos_ids = text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)
     return Completer(engine, tokenizer, layout, model_name=name_of(folder), context_tokens=settings.context_tokens)
+
+
+def _num_threads() -> int:
+    """The cores that this process may use, at most 8: small models gain nothing from more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
