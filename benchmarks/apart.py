@@ -1,5 +1,4 @@
-"""Each engine where it would run: a peer in a process of its own, with the environment that it would have without
-keyturn; keyturn's in a thread that is not the main one, as the server has it.
+"""A peer in a process of its own, with the environment that it would have without keyturn.
 
 OpenMP's threads spin before they sleep, for as long as the environment says when the process first loads it. keyturn
 ships with little of it (`model.embedded`); what is compared with it has the library's own default.
@@ -10,22 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from unittest.mock import patch
 
 DEFAULT_SPINS = "300000"
 """libgomp's, where nothing is set."""
-
-T = TypeVar("T")
-
-_thread = ThreadPoolExecutor(1, "keyturn-engine")
-
-
-def in_engine_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` returns or raises, in the one thread that loads and asks keyturn's engine."""
-    return _thread.submit(work, *arguments).result()
 
 
 class Apart:

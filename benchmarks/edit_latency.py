@@ -30,7 +30,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
-from benchmarks.apart import in_engine_thread
 from benchmarks.figures import spread
 from benchmarks.peers import Keyturn, Peer, the_peers
 from benchmarks.random_model import save_random
@@ -227,8 +226,7 @@ def measure(
     kinds: Sequence[str] = tuple(EDITS),
 ) -> Iterator[dict[str, Any]]:
     """All rows of files of one size and these kinds of edit, milliseconds, but those known."""
-    settings = EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096)
-    completer = in_engine_thread(load_embedded, settings)
+    completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
     assert isinstance(completer.engine, EmbeddedEngine)
     completer.engine.draft_tokens = 0  # the others draft nothing, and random weights write what nobody would
     for peer in the_peers(model, completer.engine, size, peers, folder):

@@ -24,7 +24,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
-from benchmarks.apart import in_engine_thread
 from benchmarks.figures import record, spread
 from model.completer import Completer
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
@@ -47,13 +46,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    completer = in_engine_thread(load_embedded, EngineSettings(model=str(args.model), context_tokens=args.context))
+    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=args.context))
     files = held_out_files(args.work / "held_out")
     times: dict[str, list[float]] = {"typing": [], "edited": [], "cold": []}
     tokens: list[int] = []
     for caret in draw_carets(files, args.carets * 4):
         if len(tokens) < args.carets:
-            in_engine_thread(measure, completer, caret, args.context, times, tokens)
+            measure(completer, caret, args.context, times, tokens)
             sys.stderr.write(f"\r{len(tokens)} of {args.carets} carets")
     sys.stderr.write("\n")
     found = {

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from benchmarks.apart import Apart, in_engine_thread
+from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
 from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
@@ -47,7 +47,7 @@ class Peer(Protocol):
 
 
 class Keyturn:
-    """One of keyturn's engines, loaded in its thread, which is also told the tokens' identities."""
+    """One of keyturn's engines, which is also told the tokens' identities."""
 
     def __init__(self, engine: Engine, reuse: ReuseMode, name: str) -> None:
         self.name = name
@@ -61,8 +61,7 @@ class Keyturn:
 
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         endless = replace(prompt, end_ids=frozenset())  # the others write so many tokens, whatever they are
-        request = CompletionRequest(self.name, endless, num_tokens, reuse=self._reuse)
-        found = in_engine_thread(self._engine.complete, request)
+        found = self._engine.complete(CompletionRequest(self.name, endless, num_tokens, reuse=self._reuse))
         self.turning_ms = found.timings_ms.turn
         return found.timings_ms.first_token, found.timings_ms.total
 
@@ -215,12 +214,7 @@ def the_peers(model: Path, engine: EmbeddedEngine, size: int, wanted: str, folde
         yield from vllm_peers(model, size + 1024, folder)
     if "llama.cpp" in wanted:
         for kind in ("BF16", "Q8_0"):
-            make = partial(
-                LlamaCpp,
-                gguf_of(model, folder, kind),
-                context=size + 1024,
-                threads=in_engine_thread(torch.get_num_threads),
-            )
+            make = partial(LlamaCpp, gguf_of(model, folder, kind), context=size + 1024, threads=torch.get_num_threads())
             for way, reuse in {"prefix cache": 0, f"cache-reuse {CACHE_REUSE}": CACHE_REUSE}.items():
                 with Foreign(f"llama.cpp {kind}, {way}", partial(make, cache_reuse=reuse)) as peer:
                     yield peer

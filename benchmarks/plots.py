@@ -31,14 +31,10 @@ def edit_latency(found: dict[str, Any]) -> Figure:
     figure, axes = plt.subplots(figsize=(9, 4.5), constrained_layout=True)
     axes.set_prop_cycle(color=plt.colormaps["tab20"](range(20)))
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
-    for peer in dict.fromkeys(row["peer"] for row in rows):
-        points = [(row["tokens"], row["first_token_ms"]["median"]) for row in rows if row["peer"] == peer]
-        axes.loglog(*zip(*points, strict=True), marker="o", label=peer, linewidth=3 if peer == "keyturn" else 1)
+    _draw_by_size(axes, [(row["peer"], row["tokens"], row["first_token_ms"]["median"]) for row in rows])
     axes.set_xlabel("tokens of the file")
     axes.set_ylabel("milliseconds to the first token")
     axes.set_title("A line is put in at the top of the file")
-    axes.grid(visible=True, which="both", alpha=0.2)
-    _name_sizes(axes, rows)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 
@@ -57,8 +53,7 @@ def edit_kinds(found: dict[str, Any]) -> Figure:
             panel.loglog(*zip(*points, strict=True), style, marker="o", markersize=3, label=kind)
         panel.set_title(place)
         panel.set_xlabel("tokens of the file")
-        panel.grid(visible=True, which="both", alpha=0.2)
-        _name_sizes(panel, rows)
+        _name_sizes(panel, {row["tokens"] for row in rows})
     panels[0][0].set_ylabel("milliseconds to the first token")
     panels[0][-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
@@ -88,14 +83,9 @@ def speed(found: dict[str, Any]) -> Figure:
     """A decoding step and a prefill, by context."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
     for panel, value, what in zip(panels, ("step_ms", "prefill_ms"), ("one step", "prefill"), strict=True):
-        for engine in dict.fromkeys(row["engine"] for row in found["rows"]):
-            points = [(row["tokens"], row[value]) for row in found["rows"] if row["engine"] == engine]
-            width = 3 if engine == "keyturn" else 1
-            panel.loglog(*zip(*points, strict=True), marker="o", label=engine, linewidth=width)
+        _draw_by_size(panel, [(row["engine"], row["tokens"], row[value]) for row in found["rows"]])
         panel.set_xlabel("tokens of context")
         panel.set_ylabel(f"{what}, ms")
-        panel.grid(visible=True, which="both", alpha=0.2)
-        _name_sizes(panel, found["rows"])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
     return figure
 
@@ -149,11 +139,20 @@ PLOTS: dict[str, tuple[str, Callable[[dict[str, Any]], Figure]]] = {
 """Name of a picture → the result's file and what draws it."""
 
 
-def _name_sizes(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Ticks of both logarithmic axes: the sizes that were measured, and 1, 2, 5, 10 … milliseconds."""
-    sizes = sorted({row["tokens"] for row in rows})
+def _draw_by_size(axes: Axes, measured: Sequence[tuple[str, int, float]]) -> None:
+    """One line a name, keyturn's thick, of (name, tokens, milliseconds)."""
+    for name in dict.fromkeys(name for name, *_ in measured):
+        points = [point for one, *point in measured if one == name]
+        axes.loglog(*zip(*points, strict=True), marker="o", label=name, linewidth=3 if name == "keyturn" else 1)
+    _name_sizes(axes, {size for _, size, _ in measured})
+
+
+def _name_sizes(axes: Axes, sizes: set[int]) -> None:
+    """Grid and ticks of both logarithmic axes: the sizes that were measured, and 1, 2, 5, 10 … milliseconds."""
+    axes.grid(visible=True, which="both", alpha=0.2)
     axes.minorticks_off()
-    axes.set_xticks(sizes, [f"{size:,}" if size < 1000 else f"{size // 1000}k" for size in sizes])
+    ordered = sorted(sizes)
+    axes.set_xticks(ordered, [f"{size:,}" if size < 1000 else f"{size // 1000}k" for size in ordered])
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 

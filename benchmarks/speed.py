@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.apart import Apart, in_engine_thread
+from benchmarks.apart import Apart
 from benchmarks.figures import record
 from benchmarks.gguf_file import gguf_of
 from benchmarks.peers import open_llama
@@ -91,11 +91,11 @@ class LlamaCpp:
 def engines(model: Path, context: int, peers: str, folder: Path) -> Iterator[tuple[str, Measure]]:
     import torch
 
-    for name, dtype in {"keyturn": "auto", f"keyturn, {native_dtype()} alone": native_dtype()}.items():
-        yield name, partial(in_engine_thread, in_engine_thread(keyturn, model, dtype, context))
+    yield "keyturn", keyturn(model, "auto", context)
+    yield f"keyturn, {native_dtype()} alone", keyturn(model, native_dtype(), context)
     if "llama.cpp" in peers:
         for kind in ("BF16", "Q8_0"):
-            make = partial(LlamaCpp, gguf_of(model, folder, kind), context, in_engine_thread(torch.get_num_threads))
+            make = partial(LlamaCpp, gguf_of(model, folder, kind), context, torch.get_num_threads())
             with Apart(make) as other:
                 yield f"llama.cpp {kind}", partial(other.ask, "measure")
 

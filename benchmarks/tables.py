@@ -67,17 +67,12 @@ def lines_by_size(found: dict[str, Any]) -> str:
 
 def edits_themselves(found: dict[str, Any]) -> str:
     """keyturn's tokens and keys laid out anew, before anything is encoded: one row an edit, one column a size."""
-    rows = [row for row in found["rows"] if "edit_ms" in row and row["peer"] == "keyturn"]
-    sizes = _unique(row["tokens"] for row in rows)
-    lines = []
-    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
-        own = {row["tokens"]: row["edit_ms"] for row in rows if (row["edit"], row["place"]) == (edit, place)}
-        lines.append(
-            [f"{edit}, {place}" if place else edit, *(_number(own[n]["median"]) if n in own else "" for n in sizes)]
-        )
-    return (
-        _table(["ms for the edit itself", *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
-    )
+    return _by_edit(found, "ms for the edit itself", "edit_ms")
+
+
+def edits_of_every_kind(found: dict[str, Any]) -> str:
+    """keyturn's first tokens and suggestions, one row an edit, one column a size."""
+    return _by_edit(found, f"ms to the first token / to {found['line_tokens']}", "first_token_ms", "line_ms")
 
 
 def edits_by_kind(found: dict[str, Any]) -> str:
@@ -93,19 +88,6 @@ def edits_by_kind(found: dict[str, Any]) -> str:
             cells.append(_number(one[0]["first_token_ms"]["median"]) if one else "")
         lines.append(cells)
     return _table(["edit", *peers], lines) + f"\n\n{measured_at(found, rows)}"
-
-
-def edits_of_every_kind(found: dict[str, Any]) -> str:
-    """keyturn's first tokens and suggestions, one row an edit, one column a size."""
-    rows = [row for row in found["rows"] if row["peer"] == "keyturn" and "edit_ms" in row]
-    sizes = _unique(row["tokens"] for row in rows)
-    lines = []
-    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
-        own = {row["tokens"]: row for row in rows if (row["edit"], row["place"]) == (edit, place)}
-        cells = [" / ".join(_number(own[n][name]["median"]) for name in ("first_token_ms", "line_ms")) for n in sizes]
-        lines.append([f"{edit}, {place}" if place else edit, *cells])
-    head = [f"ms to the first token / to {found['line_tokens']}", *(f"{size:,}" for size in sizes)]
-    return _table(head, lines) + f"\n\n{measured_at(found, rows)}"
 
 
 def speed(found: dict[str, Any]) -> str:
@@ -260,6 +242,18 @@ def _by_size(found: dict[str, Any], title: str, figure: str) -> str:
     for peer in _unique(row["peer"] for row in rows):
         own = {row["tokens"]: row[figure]["median"] for row in rows if row["peer"] == peer}
         lines.append([peer, *(_number(own[size]) if size in own else "" for size in sizes)])
+    return _table([title, *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
+
+
+def _by_edit(found: dict[str, Any], title: str, *figures: str) -> str:
+    """Medians of the embedded engine with PIE, of which alone the edit itself is known."""
+    rows = [row for row in found["rows"] if "edit_ms" in row and row["peer"] == "keyturn"]
+    sizes = _unique(row["tokens"] for row in rows)
+    lines = []
+    for edit, place in _unique((row["edit"], row["place"]) for row in rows):
+        own = {row["tokens"]: row for row in rows if (row["edit"], row["place"]) == (edit, place)}
+        cells = [" / ".join(_number(own[n][name]["median"]) for name in figures) if n in own else "" for n in sizes]
+        lines.append([f"{edit}, {place}" if place else edit, *cells])
     return _table([title, *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
 
 

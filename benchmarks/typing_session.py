@@ -36,7 +36,6 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Edit, Text
-from benchmarks.apart import in_engine_thread
 from benchmarks.edit_latency import source
 from benchmarks.figures import percentiles, record
 from benchmarks.peers import the_peers
@@ -207,7 +206,7 @@ async def note(
 
 def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) -> dict[str, Any]:
     """The same prompts, one after the other; keyturn itself among them, to compare like with like."""
-    completer = in_engine_thread(load_embedded, EngineSettings(model=str(model)))
+    completer = load_embedded(EngineSettings(model=str(model)))
     session, edits, prompts = Session(text), [], []
     for number, keystroke in enumerate(session.keystrokes()):
         if number == count:
