@@ -293,7 +293,7 @@ def test_the_server_is_found_where_people_put_it(vscode: Open, scripted: Scripte
     command = {} if way == "installed" else {"keyturn.command": WRITTEN[way]}
     window = vscode({"a.txt": b"\n"}, scripted((r"call $", "fine")) | command, server=None)
     window.open("a.txt", caret=(1, 1))
-    window.wait_for_status("^sparkle keyturn")
+    window.wait_until_ready()
     window.type("call ")
     assert window.wait_for_ghost() == "fine"
 
@@ -453,6 +453,7 @@ def test_the_key_of_a_server_is_kept_in_secret_storage(vscode: Open) -> None:
         wait_for(lambda: any("wants an API key" in text for text in window.messages()), "the message about the key")
         window.run("keyturn: Set API Key", answer="secret-key")
         window.wait_for_status(r"Ready: big")
+        window.wait_until_ready()
         window.go_to(2, 1)
         window.type("call ")
         assert window.wait_for_ghost() == "from afar"
