@@ -124,12 +124,14 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     from model.completer import Completer
     from model.embedded.checkpoint import best_dtype, load_decoder
     from model.embedded.copying import read_weights
+    from model.embedded.cores import find_workers
     from model.embedded.engine import EmbeddedEngine
     from model.prompt import Layout
     from model.tokenizer import HubTokenizer
 
     folder = model_folder(settings.model)
     torch.set_num_threads(settings.threads or _num_threads())
+    find_workers()
     auto = settings.dtype == "auto"
     decoder = load_decoder(
         folder,

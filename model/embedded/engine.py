@@ -7,12 +7,13 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
 
 from model.embedded.copying import DRAFT_TOKENS, Copies, Weights
+from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
 from model.embedded.healing import Beginning, Vocabulary
 from model.embedded.kv_cache import KVCache
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 LINE_TOKENS = 12
 """Tokens of a suggested line, about."""
+
+SHORT_PASS = 16
+"""Tokens that are encoded so fast that it matters on which cores threads wake up."""
 
 PREFILL_SLICE = 256
 """Tokens that one forward pass encodes; between two the request can be cancelled."""
@@ -216,7 +220,8 @@ class EmbeddedEngine:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
             slots = holes[start : start + PREFILL_SLICE]
-            hidden = self._run(cache, request.prompt.ids[slots], slots, wanted=1)
+            with kept_apart() if len(holes) <= SHORT_PASS else nullcontext():
+                hidden = self._run(cache, request.prompt.ids[slots], slots, wanted=1)
             cache.fill(slots, request.prompt)
         return hidden
 
