@@ -31,28 +31,29 @@ def find_workers() -> None:
 
 @contextmanager
 def kept_apart() -> Iterator[None]:
-    """Keep the calling thread on one core and the workers on the others, where every core has a thread.
+    """Keep the calling thread on one core and the workers on the others, where there is a thread for every core.
 
-    Nothing is done where the scheduler has a choice without it (fewer threads than cores), where there is but one core,
-    and where the system has no such call or forbids it.
+    With another number of threads the system chooses, and so it does where there is but one core, where the workers are
+    not known, and where it has no such call or forbids it.
     """
     available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if not 1 < len(available) <= torch.get_num_threads():
+    if not _workers or not 1 < len(available) == torch.get_num_threads():
         yield
         return
     own = sorted(available)[os.getpid() % len(available)]  # another one in another server
+    apart = {0: {own}, **dict.fromkeys(_workers & _threads(), available - {own})}
     try:
-        _allow({own}, available - {own})
+        _allow(apart)
         yield
     finally:
-        _allow(available, available)
+        _allow(dict.fromkeys(apart, available))
 
 
-def _allow(own: set[int], others: set[int]) -> None:
-    """The cores that this thread, and those that the workers may run on."""
-    for thread, cores in (0, own), *((worker, others) for worker in _workers & _threads()):
+def _allow(cores: dict[int, set[int]]) -> None:
+    """The cores that each of these threads may run on; 0 is the calling one."""
+    for thread, some in cores.items():
         with suppress(OSError):  # forbidden, as in some containers; or it ends just now
-            os.sched_setaffinity(thread, cores)
+            os.sched_setaffinity(thread, some)
 
 
 def _threads() -> set[int]:

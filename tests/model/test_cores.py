@@ -78,12 +78,13 @@ def test_a_thread_for_every_core_is_kept_apart_for_the_pass() -> None:
     )
 
 
-def test_with_fewer_threads_than_cores_the_system_chooses() -> None:
+@pytest.mark.parametrize("more", [-1, 1])
+def test_with_another_number_of_threads_than_cores_the_system_chooses(more: int) -> None:
     check(
         "def free(me, workers):",
         "    with kept_apart():",
         "        are_free(me, workers)",
-        "in_a_thread(free, len(everywhere) - 1)",
+        f"in_a_thread(free, len(everywhere) + {more})",
     )
 
 
@@ -96,4 +97,18 @@ def test_where_it_is_forbidden_the_system_chooses() -> None:
         "    with kept_apart():",
         "        are_free(me, workers)",
         "in_a_thread(free)",
+    )
+
+
+def test_where_threads_are_not_listed_the_system_chooses() -> None:
+    """As where /proc is not mounted."""
+    check(
+        "listed = os.listdir",
+        "def unlisted(path):",
+        "    raise FileNotFoundError(path)",
+        "os.listdir = unlisted",
+        "find_workers()",
+        "with kept_apart():",
+        "    os.listdir = listed",
+        "    are_free(None, None)",
     )
