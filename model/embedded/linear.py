@@ -21,6 +21,10 @@ from torch import Tensor
 FEW_TOKENS = 4
 """torch's product with 8-bit weights takes four tokens through the weights together."""
 
+INT8_STEP = 16
+"""torch's product with 8-bit weights reads this many inputs at a time and knows no remainder: where the number of
+inputs is no multiple of it, it reads past the end of each row, and the result is wrong or the process crashes."""
+
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _PACKED_PRODUCT: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
@@ -40,7 +44,7 @@ class Linear:
         self._half = _halved(weight, bias) if rounded else None
         self._packed = _packed(weight) if self._half is None else None
         self._plain = weight if self._half is None and self._packed is None else None
-        self._int8 = _quantized(weight) if rounded and self._half is None else None
+        self._int8 = _quantized(weight) if rounded and self._half is None and weight.shape[1] % INT8_STEP == 0 else None
 
     @property
     def weight(self) -> Tensor:

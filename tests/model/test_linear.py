@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.embedded.linear import FEW_TOKENS, HAS_FBGEMM, Linear
+from model.embedded.linear import FEW_TOKENS, HAS_FBGEMM, INT8_STEP, Linear
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -68,8 +68,31 @@ def test_integers_are_for_few_tokens_and_near_the_weights(dtype: torch.dtype) ->
         assert (difference < bound).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", ["exact", "16 bits", "8 bits"])
+def test_any_number_of_inputs(dtype: torch.dtype, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernel reads past the end of a row: each length gives the product, in each form that the layer chooses."""
+    if form == "8 bits":
+        monkeypatch.setattr("model.embedded.linear._HALF_PRODUCT", None)
+    for inputs in range(1, 131):
+        weight = random(9, inputs).to(dtype)
+        linear = Linear(weight, rounded=form != "exact")
+        for tokens in (1, FEW_TOKENS, FEW_TOKENS + 1):
+            x = random(tokens, inputs, seed=tokens).to(dtype)
+            difference = (linear(x).float() - F.linear(x.float(), weight.float())).abs()
+            assert (difference <= 0.05 + 0.02 * x.abs().float().sum(1, keepdim=True)).all(), (inputs, tokens)
+
+
+@pytest.mark.usefixtures("without_fbgemm")
+@pytest.mark.parametrize("inputs", [8, 16, 48])
+def test_integers_are_for_whole_steps_of_the_kernel(inputs: int) -> None:
+    weight, x = random(4, inputs), random(1, inputs, seed=1)
+    is_rounded = not torch.equal(Linear(weight, rounded=True)(x), Linear(weight)(x))
+    assert is_rounded is (inputs % INT8_STEP == 0)
+
+
 @pytest.mark.usefixtures("without_fbgemm")
 def test_a_row_of_zeros_stays_zero() -> None:
-    weight = random(4, 8)
+    weight = random(4, 16)
     weight[2] = 0
-    assert Linear(weight, rounded=True)(random(1, 8))[0, 2] == 0
+    assert Linear(weight, rounded=True)(random(1, 16))[0, 2] == 0
