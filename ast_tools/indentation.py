@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 from ast_tools.text import Text
+from ast_tools.traced import TracedText
 
 TAB_WIDTH = 4
 MAX_INDENTATION = 400
 """Bytes of a line that are looked at for its indentation."""
+
+_INDENTATION = re.compile(r"(?<=\n)[ \t]+")
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,16 @@ def style_of(text: Text, first: int, last: int) -> Style:
     return Style(unit, frozenset([*block_steps, *other_steps]))
 
 
-def restyle(text: str, style: Style, base_width: int, *, after_opener: bool) -> str:
+def restyle(text: TracedText, style: Style, base_width: int, *, after_opener: bool) -> TracedText:
     r"""Indent the lines of a suggestion as the file does; the first stands behind the caret and has its own already.
 
     A level is one unit, whatever the model took for one: the first line below an opener (`after_opener`) tells that.
     What the file does too, here and there, is left as it is.
     """
     unit = style.unit
-    head, newline, rest = text.partition("\n")
-    if not newline or not unit:
+    lines = str(text).split("\n")[1:]
+    if not lines or not unit:
         return text
-    lines = rest.split("\n")
     unit_width = TAB_WIDTH if unit == "\t" else len(unit)
     level = unit_width
     if after_opener and not any(line.startswith("\t") for line in lines):
@@ -90,16 +93,12 @@ def restyle(text: str, style: Style, base_width: int, *, after_opener: bool) -> 
         deeper = [width_of(line) - base_width for line in lines if line.strip() and width_of(line) > base_width]
         if inner > 1 and inner not in style.steps and all(width % inner == 0 for width in deeper):
             level = inner
-    return head + newline + "\n".join(_restyled(line, unit, base_width, level, unit_width) for line in lines)
+    return text.sub(_INDENTATION, lambda white: _restyled(white, unit, base_width, level, unit_width))
 
 
-def _restyled(line: str, unit: str, base_width: int, level: int, unit_width: int) -> str:
-    white = white_of(line)
-    if not white:
-        return line
+def _restyled(white: str, unit: str, base_width: int, level: int, unit_width: int) -> str:
     # A tab that the model writes into a file of spaces is a level, whatever its width.
-    width = width_of(line) if unit == "\t" else len(white.replace("\t", unit))
+    width = width_of(white) if unit == "\t" else len(white.replace("\t", unit))
     if width > base_width and level != unit_width:
         width = base_width + (width - base_width) // level * unit_width
-    columns = "\t" * (width // TAB_WIDTH) + " " * (width % TAB_WIDTH) if unit == "\t" else " " * width
-    return columns + line[len(white) :]
+    return "\t" * (width // TAB_WIDTH) + " " * (width % TAB_WIDTH) if unit == "\t" else " " * width

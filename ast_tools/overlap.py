@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ast_tools.brackets import CLOSERS, OPENER_OF, Lexer, end_of_string, is_balanced, unopened
 from ast_tools.caret import CaretContext
+from ast_tools.traced import TracedText
 
 _SEPARATORS = frozenset(",;:/> \t")
 
@@ -45,8 +46,13 @@ def _num_reserved(context: CaretContext) -> int:
     return num
 
 
-def without_overlap(context: CaretContext, line: str) -> str:
+def without_overlap(context: CaretContext, line: TracedText) -> TracedText:
     """The generated line without what follows the caret on its line."""
+    return line[: len(_before_overlap(context, str(line)))]
+
+
+def _before_overlap(context: CaretContext, line: str) -> str:
+    """The part of the line, from its begin, that the file does not have behind the caret."""
     end = end_on_the_line(context, line)
     mark = context.ending if context.ending.strip() and context.ending in context.after else ""
     if end is None:
@@ -62,13 +68,13 @@ def without_overlap(context: CaretContext, line: str) -> str:
             between = context.after[: next(closing, len(between))]
         is_twice = is_balanced(between, None) or not is_balanced(rest, None)
         return rest.removesuffix(between) if between.strip() and is_twice else rest
-    return _without_tail(context, line)
+    return _before_tail(context, line)
 
 
-def _without_tail(context: CaretContext, line: str) -> str:
-    """Drop an end that equals all that follows, or the commas and the like that follow first.
+def _before_tail(context: CaretContext, line: str) -> str:
+    """The part in front of an end that equals all that follows, or the commas and the like that follow first.
 
-    The part dropped must open the brackets that it closes: `f()` before `)` stays, unless nothing else opens that one.
+    The end left out must open the brackets that it closes: `f()` before `)` stays, unless nothing else opens that one.
     """
     after = context.after.rstrip()
     language = context.language
@@ -87,19 +93,19 @@ def _without_tail(context: CaretContext, line: str) -> str:
     return line
 
 
-def without_repeated_lines(context: CaretContext, text: str) -> str:
+def without_repeated_lines(context: CaretContext, text: TracedText) -> TracedText:
     """Cut before a line that equals the file's next one, so accepting never doubles it.
 
     The bracket that closes a block is none of these when the file lacks it: what looks like it closes something else.
     """
     if context.next_line is None:
         return text
-    lines = text.split("\n")
+    lines = str(text).split("\n")
     may_close = context.kind == "block" and not context.by_indentation and not context.has_closer
     for number, line in enumerate(lines):
         whole = (context.before if number == 0 else "") + line + (context.after if len(lines) == 1 else "")
         if may_close and number == len(lines) - 1 > 0 and CLOSERS.issuperset(line.strip()):
             break
         if line.strip() and whole.rstrip() == context.next_line.rstrip():
-            return "\n".join(lines[:number])
+            return text[: len("\n".join(lines[:number]))]
     return text

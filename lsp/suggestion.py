@@ -74,7 +74,7 @@ def think(
     for sampling in _samplings(question):
         completion = complete(sampling, stop_rule)
         first = first or completion
-        text = finish(context, completion.text, is_complete=completion.finish != "length")
+        text = str(finish(context, completion.text, is_complete=completion.finish != "length"))
         if text.strip():
             texts[text] = None
     assert first is not None
