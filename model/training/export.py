@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from model.engine import ModelError
 from model.machine import weights
-from model.training.copying import fit
 from model.training.corpus import load_manifest, write_manifest
+from model.training.fit_copying import fit
 from model.training.network import Shape
 from model.training.shards import has_shards, read_shards
 from model.training.tokenizer import END, MIDDLE, PAD, PREFIX, SUFFIX, load_tokenizer, save_tokenizer, special_id

@@ -17,7 +17,7 @@ from model.embedded.kv_cache import KVCache
 from model.engine import Completion, CompletionRequest, ModelError, Sampling
 from model.prompt import Prompt
 from model.tokenizer import IntArray
-from model.training.copying import PRIOR, Observation, fit_weights
+from model.training.fit_copying import PRIOR, Observation, fit_weights
 from tests.model.tiny import load_tiny, save_checkpoint, tokenizer
 
 PREFIX, SUFFIX, MIDDLE, VOCABULARY = 20, 21, 22, 23

@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from model.embedded.copying import MAX_MATCH
 from model.engine import ModelError
 from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, pieces, shards
 from model.training.card import model_card
-from model.training.copying import MAX_MATCH
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import check_output, export
 from model.training.muon import Float32Muon, orthogonal
