@@ -48,8 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="FILE", help="the JSON to write (default: evaluation.json in the work folder)"
     )
     export = commands.add_parser("export", help="write the trained model as a Hugging Face folder")
-    export.add_argument("--pieces", type=Path, metavar="FOLDER", help="write it there in pieces of 16 MB at most, too")
-    export.add_argument("--from-pieces", type=Path, metavar="FOLDER", help="put such pieces together instead")
     for command in (train, export):
         command.add_argument("--output", type=Path, metavar="FOLDER", help="checkpoint folder to write")
     export.add_argument("--result", type=Path, metavar="FILE", help="what `evaluate` found, for the model card")
@@ -267,7 +265,6 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from model.training import pieces
     from model.training.card import model_card
     from model.training.export import export
     from model.training.recipes import load_recipe
@@ -275,17 +272,11 @@ def _export(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise ModelError("Say where the model goes with --output FOLDER.")
-    if getattr(args, "from_pieces", None):
-        pieces.join(args.from_pieces, args.output)
-        _say(f"The model is in {args.output}.")
-        return 0
     work = work_folder(args.work, load_recipe(args.recipe).name)
     recipe = load_recipe(read_state(work)["origin"]["recipe"])
     result = _read_result(getattr(args, "result", None))
     card = model_card(recipe, work, result)
     export(work, args.output, card, _say, measured=result["weights"] if result else None)
-    if getattr(args, "pieces", None):
-        pieces.split(args.output, args.pieces)
     _say(f"The model is in {args.output}.")
     return 0
 

@@ -25,7 +25,7 @@ from model.embedded.copying import MAX_MATCH
 from model.engine import ModelError
 from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer
-from model.training import cli, corpus, network, pieces, shards
+from model.training import cli, corpus, network, shards
 from model.training.card import model_card
 from model.training.data import MAX_HIDDEN, MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import check_output, export
@@ -603,26 +603,6 @@ def test_validation_tells_middles_apart(work: Path, tmp_path: Path) -> None:
     assert found[0]["loss"] != found[0]["middle_loss"]
 
 
-def test_a_model_travels_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And arrives whole or not at all."""
-    monkeypatch.setattr(pieces, "PIECE", 1000)
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "model.safetensors").write_bytes(random.Random(0).randbytes(12_345))
-    (model / "config.json").write_text("{}")
-    (model / "empty").touch()
-    pieces.split(model, tmp_path / "pieces")
-    assert max(path.stat().st_size for path in (tmp_path / "pieces").iterdir()) <= 1000
-    pieces.join(tmp_path / "pieces", tmp_path / "joined")
-    for path in model.iterdir():
-        assert (tmp_path / "joined" / path.name).read_bytes() == path.read_bytes()
-
-    (tmp_path / "pieces" / "model.safetensors.003").unlink()
-    with pytest.raises(ModelError, match=r"model\.safetensors"):
-        pieces.join(tmp_path / "pieces", tmp_path / "broken")
-    assert not (tmp_path / "broken").exists()
-
-
 def test_a_failed_export_leaves_the_old_model(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer(work, tmp_path / "work").run(max_steps=1)
     (tmp_path / "work" / "tokenizer.json").write_bytes((work / "tokenizer.json").read_bytes())
@@ -694,10 +674,10 @@ def test_export_without_a_checkpoint_says_so(tmp_path: Path) -> None:
         cli.run(parse("export", "--work", str(tmp_path), "--output", str(tmp_path / "model")))
 
 
-def test_the_commands_prepare_train_export_and_join(
+def test_the_commands_prepare_train_and_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The way of the GPU recipe: shards made in one place, trained on in another, the model brought back in pieces."""
+    """The way of the GPU recipe: shards made in one place, trained on in another."""
     monkeypatch.setattr("model.training.recipes.load_recipe", lambda name: TOY)
     monkeypatch.setattr(corpus, "held_out_files", lambda folder, say: HELD_OUT)
     sources, here, there = (tmp_path / name for name in ("sources", "here", "there"))
@@ -723,13 +703,10 @@ def test_the_commands_prepare_train_export_and_join(
     with pytest.raises(ModelError, match="cannot be read as a result"):
         cli.run(parse("export", "--work", str(there), *output, "--result", str(result)))
     result.write_text(json.dumps(RESULT | {"weights": digest_of(tmp_path / "model")}))
-    away = ["--pieces", str(tmp_path / "pieces"), "--result", str(result)]
-    assert cli.run(parse("export", "--work", str(there), *output, *away)) == 0
-    home = str(tmp_path / "home")
-    assert cli.run(parse("export", "--from-pieces", str(tmp_path / "pieces"), "--output", home)) == 0
+    assert cli.run(parse("export", "--work", str(there), *output, "--result", str(result))) == 0
 
-    assert len(json.loads((tmp_path / "home" / "keyturn.json").read_text())["copying"]) == MAX_MATCH
-    card = (tmp_path / "home" / "README.md").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "model" / "keyturn.json").read_text())["copying"]) == MAX_MATCH
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "| sources |  | not stated | 6 |" in card
     assert "of the folders no licence is known" in card
     with pytest.raises(ModelError, match="another corpus"):
@@ -738,7 +715,7 @@ def test_the_commands_prepare_train_export_and_join(
     with pytest.raises(ModelError, match=r"lacks manifest\.json"):
         cli.run(parse("train", "--work", str(there)))
     assert "| context 2048 | 12.50 | 1.23 |" in card
-    assert json.loads((tmp_path / "home" / "config.json").read_text())["model_type"] == "llama"
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "llama"
     assert capfd.readouterr().out == ""
 
 
