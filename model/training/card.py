@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.training.corpus import HELD_OUT, MAX_PACKAGE_BYTES, UNSTATED, load_manifest
-from model.training.data import FIM_SHARE, MAX_HIDDEN, MIDDLE_WEIGHT
+from model.training.data import FIM_SHARE, MIDDLE_WEIGHT
 from model.training.recipes import Recipe
 from model.training.report import whole
 from model.training.train import read_state
@@ -55,10 +55,8 @@ Held out for ever, with their copies and forks: {held_out}.
 
 {tokens:.1f} million tokens{earlier} in {steps:,} steps of {tokens_per_step:,}, {minutes:.0f} minutes of steps
 ({speed:,.0f} tokens/s) on the recipe's device ({device}). Sequences of {lengths} tokens. {fim:.0%} of the samples are
-fill-in-the-middle, the rest plain text; the loss counts every token, those of a middle {weight:.0f} times. In
-{stale:.0%} of the fill-in-the-middle samples the suffix has not seen a span of up to {hidden} tokens of the prefix, as
-in a cache after an edit. Matrices by Muon, embedding and norms by AdamW, {dtype} with float32 weights. Last training
-loss (weighted, smoothed): {loss:.3f}.
+fill-in-the-middle, the rest plain text; the loss counts every token, those of a middle {weight:.0f} times. Matrices by
+Muon, embedding and norms by AdamW, {dtype} with float32 weights. Last training loss (weighted, smoothed): {loss:.3f}.
 
 ## Result
 
@@ -104,8 +102,6 @@ def model_card(recipe: Recipe, work: Path, result: dict[str, Any] | None) -> str
         device=recipe.device,
         dtype=state.get("dtype", recipe.dtype),
         lengths=", then ".join(f"{length:,}" for _, length in recipe.lengths),
-        stale=state["origin"]["stale_share"],
-        hidden=MAX_HIDDEN,
         most=MAX_PACKAGE_BYTES / 1e6,
         fim=FIM_SHARE,
         weight=MIDDLE_WEIGHT,

@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--from", dest="start", type=Path, metavar="FOLDER", help="go on from a finished model, with its tokenizer"
     )
-    train.add_argument("--no-stale", action="store_true", help="no suffix encoded as after an edit, for comparison")
     evaluate = commands.add_parser("evaluate", help="measure a model on the held-out packages")
     evaluate.add_argument(
         "model", type=Path, nargs="?", default=DEFAULT_MODEL, help="a checkpoint folder (default: ours)"
@@ -90,7 +89,6 @@ def _train(args: argparse.Namespace) -> int:
     import torch
 
     from model.training import corpus, shards, tokenizer
-    from model.training.data import STALE_SHARE
     from model.training.train import Trainer
 
     if args.threads:
@@ -103,7 +101,6 @@ def _train(args: argparse.Namespace) -> int:
         tokenizer.load_tokenizer(work),
         work,
         minutes=args.minutes,
-        stale_share=0.0 if args.no_stale else STALE_SHARE,
         device=args.device,
         start=args.start,
     )

@@ -12,10 +12,6 @@ Most middles start at the end of a line some lines before the place that matters
 of the caret behind the suffix, too, so that a completion goes on from text that stands right before it. A model of
 this size hardly learns to find the end of the prefix from behind the suffix.
 
-Trained for edits. In half of the samples the suffix is encoded as in a cache after an edit (Positional Integrity
-Encoding): its tokens stand where they belong and have not seen a span of the prefix. The span is given as
-`hidden_from` and `hidden_until`; `network.causal_bias` makes the mask.
-
 The loss counts every token, a middle's `MIDDLE_WEIGHT` times. The token to be predicted at the suffix marker is the
 first of the middle, not the first of the suffix, which nobody can know.
 """
@@ -46,15 +42,6 @@ SHORT_ROOM = (96, 768)
 """So many of those take this much room at most, whatever the sequence's length: each has one middle, and in long
 sequences there would be few."""
 
-STALE_SHARE = 0.5
-"""Part of those whose suffix has not seen a span of the prefix."""
-
-MAX_HIDDEN = 256
-"""Tokens of that span at most."""
-
-JUST_BEFORE = 0.8
-"""Part of the spans that end where the prefix ends."""
-
 MIDDLE_WEIGHT = 2.0
 MAX_MIDDLE = 400
 """Characters of a middle cut at random characters."""
@@ -67,23 +54,19 @@ MAX_LEAD = 8
 class Batch:
     """Sequences with their targets, each [sequences, tokens].
 
-    ids           token ids
-    targets       the next token; at a suffix marker the first of the middle
-    weights       the target's part in the loss, 0 for padding
-    segments      which sample of the sequence the token belongs to
-    hidden_from   first index of the span that the token has not seen,
-    hidden_until  and the index behind it; both 0 for most
+    ids       token ids
+    targets   the next token; at a suffix marker the first of the middle
+    weights   the target's part in the loss, 0 for padding
+    segments  which sample of the sequence the token belongs to
     """
 
     ids: NDArray[np.int64]
     targets: NDArray[np.int64]
     weights: NDArray[np.float32]
     segments: NDArray[np.int64]
-    hidden_from: NDArray[np.int64]
-    hidden_until: NDArray[np.int64]
 
     def fields(self) -> tuple[NDArray[Any], ...]:
-        return self.ids, self.targets, self.weights, self.segments, self.hidden_from, self.hidden_until
+        return self.ids, self.targets, self.weights, self.segments
 
     def parts(self, num_sequences: int) -> Iterator[Batch]:
         """The batch in pieces of so many sequences."""
@@ -93,24 +76,20 @@ class Batch:
 
 @dataclass
 class Sample:
-    """One sample: its ids; where the suffix begins and the middle begins, both 0 for plain text; the hidden span."""
+    """One sample: its ids; where the suffix begins and the middle begins, both 0 for plain text."""
 
     ids: list[int]
     suffix: int = 0
     middle: int = 0
-    hidden: tuple[int, int] = (0, 0)
 
 
 class Sampler:
     """Makes batches from tokenised files."""
 
-    def __init__(
-        self, files: TokenFiles, tokenizer: Tokenizer, seed: int = 0, *, stale_share: float = STALE_SHARE
-    ) -> None:
+    def __init__(self, files: TokenFiles, tokenizer: Tokenizer, seed: int = 0) -> None:
         self._files = files
         self._tokenizer = tokenizer
         self._seed = seed
-        self._stale_share = stale_share
         self._end, self._pad, self._prefix, self._suffix, self._middle = (
             special_id(tokenizer, name) for name in (END, PAD, PREFIX, SUFFIX, MIDDLE)
         )
@@ -123,9 +102,8 @@ class Sampler:
         """The batch of a step; the same for the same arguments."""
         rng = random.Random(f"{self._seed}/{step}/{length}")
         rows = [self._sequence(rng, length) for _ in range(num_sequences)]
-        columns = (np.array(column) for column in zip(*rows, strict=True))
-        ids, targets, weights, segments, hidden_from, hidden_until = columns
-        return Batch(ids, targets, weights.astype(np.float32), segments, hidden_from, hidden_until)
+        ids, targets, weights, segments = (np.array(column) for column in zip(*rows, strict=True))
+        return Batch(ids, targets, weights.astype(np.float32), segments)
 
     def _sequence(self, rng: random.Random, length: int) -> tuple[list[Any], ...]:
         """The fields of a `Batch` for one sequence; a sample's last token has no target within the sample."""
@@ -133,8 +111,6 @@ class Sampler:
         targets: list[int] = []
         weights: list[float] = []
         segments: list[int] = []
-        hidden_from: list[int] = []
-        hidden_until: list[int] = []
         segment = 0
         while (room := length - len(ids)) >= MIN_ROOM:
             sample = self._sample(rng, room + 1)
@@ -147,15 +123,11 @@ class Sampler:
                 targets[here + sample.suffix] = sample.ids[sample.middle]
             else:
                 weights += [1.0] * count
-            blind = range(sample.suffix + 1, sample.middle - 1) if sample.hidden[1] else range(0)
-            for hidden, edge in zip((hidden_from, hidden_until), sample.hidden, strict=True):
-                hidden += [here + edge if i in blind else 0 for i in range(count)]
             segment += 1
         padding = length - len(ids)
-        zeros = [0] * padding
         ids, targets = ids + [self._pad] * padding, targets + [self._pad] * padding
         segments += [segment] * padding
-        return ids, targets, weights + [0.0] * padding, segments, hidden_from + zeros, hidden_until + zeros
+        return ids, targets, weights + [0.0] * padding, segments
 
     def _sample(self, rng: random.Random, room: int) -> Sample:
         """At least two and at most `room` tokens of one file."""
@@ -207,9 +179,7 @@ class Sampler:
         before = self._window(before, budget - len(after))
         ids = [self._prefix, *before, self._suffix, *after, self._middle, *middle]
         suffix = 1 + len(before)
-        # Always drawn: runs with another share of stale samples see the same samples.
-        hidden, luck = self._hidden_span(len(before), rng), rng.random()
-        return Sample(ids, suffix, suffix + len(after) + 2, hidden if luck < self._stale_share else (0, 0))
+        return Sample(ids, suffix, suffix + len(after) + 2)
 
     def _around(
         self,
@@ -236,12 +206,6 @@ class Sampler:
             last += 1
         until = int(starts[last]) if last < len(tokens) else len(data)
         return before, self._encode(data[end:until]) + tokens[last : last + budget].tolist()
-
-    def _hidden_span(self, num_before: int, rng: random.Random) -> tuple[int, int]:
-        """Indices in the sample of a span of the prefix, which starts at index 1."""
-        size = min(rng.randint(0, MAX_HIDDEN), num_before)
-        last = num_before if rng.random() < JUST_BEFORE else rng.randint(size, num_before)
-        return 1 + last - size, 1 + last
 
     def _window(self, ids: list[int], budget: int) -> list[int]:
         """The last tokens that fit, from a line's start on if one is near."""

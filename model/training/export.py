@@ -59,8 +59,7 @@ def export(
         trained = {
             "tokens": progress["tokens"] + progress.get("earlier", 0),
             "loss": round(progress["loss"], 4),
-            "stale_share": state["origin"]["stale_share"],
-            "texts": state["origin"].get("texts", ""),
+            "texts": state["origin"]["texts"],
         }
         _write_json(temporary / TRAINED, trained)
         (temporary / "README.md").write_text(card, encoding="utf-8")

@@ -115,17 +115,15 @@ def rotary_table(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def causal_bias(segments: Tensor, hidden_from: Tensor, hidden_until: Tensor, dtype: torch.dtype) -> Tensor:
+def causal_bias(segments: Tensor, dtype: torch.dtype) -> Tensor:
     """What each token must not see, as numbers to add to the attention scores: 0 or minus infinity.
 
-    segments                   [sequences, tokens] the sample each token belongs to; samples do not see each other
-    hidden_from, hidden_until  [sequences, tokens] the span of earlier tokens that it does not see, empty for most
-    returns                    [sequences, 1, tokens, tokens]
+    segments  [sequences, tokens] the sample each token belongs to; samples do not see each other
+    returns   [sequences, 1, tokens, tokens]
     """
     length = segments.shape[1]
     at = torch.arange(length, device=segments.device)
     seen = (at <= at[:, None]) & (segments[:, :, None] == segments[:, None, :])
-    seen = seen & ~((at >= hidden_from[:, :, None]) & (at < hidden_until[:, :, None]))
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))[:, None]
 
 
@@ -249,29 +247,27 @@ class Network:
             self._errors = torch.compile(chunk_errors, dynamic=False)
         self._tables: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def hidden(
-        self, parameters: Parameters, ids: Tensor, segments: Tensor, hidden_from: Tensor, hidden_until: Tensor
-    ) -> Tensor:
+    def hidden(self, parameters: Parameters, ids: Tensor, segments: Tensor) -> Tensor:
         """What the output head sees, [sequences, tokens, hidden]; the fields of `data.Batch`."""
         length = ids.shape[1]
         if length not in self._tables:
             cos, sin = rotary_table(self.shape, length)
             self._tables[length] = cos.to(ids.device), sin.to(ids.device)
-        bias = causal_bias(segments, hidden_from, hidden_until, self.dtype)
+        bias = causal_bias(segments, self.dtype)
         return self._hidden_states(self.shape, parameters, ids, bias, *self._tables[length], self.dtype)
 
-    def loss(self, parameters: Parameters, ids: Tensor, targets: Tensor, weights: Tensor, *masks: Tensor) -> Tensor:
+    def loss(self, parameters: Parameters, ids: Tensor, targets: Tensor, weights: Tensor, segments: Tensor) -> Tensor:
         """Weighted mean cross-entropy in nats."""
-        hidden = self.hidden(parameters, ids, *masks)
+        hidden = self.hidden(parameters, ids, segments)
         weight = parameters["model.embed_tokens.weight"].to(hidden.dtype)
         share = (weights / weights.sum()).flatten()
         apply: Callable[..., Tensor] = _HeadLoss.apply
         return apply(hidden.flatten(0, 1), weight, targets.flatten(), share, _chunk(hidden), self._errors)
 
     @torch.no_grad()
-    def losses(self, parameters: Parameters, ids: Tensor, targets: Tensor, *masks: Tensor) -> Tensor:
+    def losses(self, parameters: Parameters, ids: Tensor, targets: Tensor, segments: Tensor) -> Tensor:
         """Cross-entropy of each target in nats, [sequences · tokens] float32, without gradients."""
-        hidden = self.hidden(parameters, ids, *masks).flatten(0, 1)
+        hidden = self.hidden(parameters, ids, segments).flatten(0, 1)
         chunk = _chunk(hidden)
         parts = zip(torch.split(hidden, chunk), torch.split(targets.flatten(), chunk), strict=True)
         return torch.cat([F.cross_entropy(logits(parameters, part), aim, reduction="none") for part, aim in parts])

@@ -26,7 +26,7 @@ from model.embedded.checkpoint import best_dtype
 from model.engine import ModelError
 from model.machine import weights as digest_of
 from model.training import network
-from model.training.data import STALE_SHARE, Batch, Sampler
+from model.training.data import Batch, Sampler
 from model.training.muon import Float32Muon
 from model.training.recipes import Recipe
 from model.training.shards import TokenFiles
@@ -65,8 +65,7 @@ ReportValidation = Callable[[Progress, dict[str, Any]], None]
 class Trainer:
     """One run in one work folder; `run` goes on where the folder's checkpoint stopped.
 
-    A run is told by its recipe, its share of stale samples, the model it started from and its texts: `ModelError` when
-    the folder's is another one.
+    A run is told by its recipe, the model it started from and its texts: `ModelError` when the folder's is another one.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class Trainer:
         folder: Path,
         *,
         minutes: float | None = None,
-        stale_share: float = STALE_SHARE,
         device: str | None = None,
         start: Path | None = None,
     ) -> None:
@@ -87,7 +85,6 @@ class Trainer:
         self.progress = Progress()
         self._origin = {
             "recipe": recipe.name,
-            "stale_share": stale_share,
             "from": "" if start is None else digest_of(start),
             "texts": hashlib.sha256(files.tokens.tobytes()).hexdigest()[:16],
         }
@@ -105,7 +102,7 @@ class Trainer:
         elif start is not None:
             self._start_from(start)
         # Other samples than those that the weights have seen.
-        self._sampler = Sampler(files, tokenizer, self.progress.earlier, stale_share=stale_share)
+        self._sampler = Sampler(files, tokenizer, self.progress.earlier)
 
     def run(
         self,
@@ -187,8 +184,8 @@ class Trainer:
 
     def _forward_backward(self, batch: Batch, share: float) -> float:
         """Add the gradient of a part of the batch, which is `share` of it; returns its part of the loss."""
-        ids, targets, weights, *masks = (torch.from_numpy(part).to(self._device) for part in batch.fields())
-        loss = self._network.loss(self.parameters, ids, targets, weights, *masks) * share
+        fields = (torch.from_numpy(field).to(self._device) for field in batch.fields())
+        loss = self._network.loss(self.parameters, *fields) * share
         torch.autograd.backward(loss)
         return loss.item()
 
@@ -286,8 +283,8 @@ def read_state(folder: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises many kinds, all of them about the file
         raise ModelError(f"{path} cannot be read ({type(error).__name__}); delete it and train again.") from error
-    if "origin" not in state:
-        raise ModelError(f"{path} is of an earlier version, which did not note its recipe; use another work folder.")
+    if state.get("origin", {}).keys() != {"recipe", "from", "texts"}:
+        raise ModelError(f"{path} is of an earlier version, which trained otherwise; use another work folder.")
     return state
 
 

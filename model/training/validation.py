@@ -32,6 +32,6 @@ def make_validation(sampler: Sampler, length: int = 512, num_sequences: int = 8)
 def _losses(net: network.Network, parameters: network.Parameters, batch: Batch) -> NDArray[np.float32]:
     """The loss of each target, in the order of the flattened batch."""
     device = next(iter(parameters.values())).device
-    ids, targets, _, *masks = (torch.from_numpy(field).to(device) for field in batch.fields())
-    found: NDArray[np.float32] = net.losses(parameters, ids, targets, *masks).cpu().numpy()
+    ids, targets, _, segments = (torch.from_numpy(field).to(device) for field in batch.fields())
+    found: NDArray[np.float32] = net.losses(parameters, ids, targets, segments).cpu().numpy()
     return found
