@@ -33,11 +33,12 @@ from ast_tools.text import Edit, Text
 from benchmarks.figures import spread
 from benchmarks.peers import Keyturn, Peer, the_peers
 from benchmarks.random_model import save_random
-from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
+from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
+from model.request import Request
 from model.snapshot import Snapshot
 from model.unfinished import begun, finish, keep, recorded
 
@@ -58,7 +59,7 @@ RESULT = Path(__file__).with_name("results") / "edit_latency.json"
 class Document:
     """A file being edited, and the prompts it gives."""
 
-    completer: Completer
+    completer: EngineCompleter
     text: Text
     caret: int
     edits: tuple[Edit, ...] = ()
@@ -78,7 +79,7 @@ class Document:
         """The prompt, and the milliseconds that it took to bring the tokens to the text."""
         snapshot = Snapshot("file", self.text, len(self.edits), self.edits)
         started = time.perf_counter()
-        prompt = self.completer.prompt(snapshot, self.caret, LINE_TOKENS)
+        prompt = self.completer.prompt(Request(snapshot, self.caret, LINE_TOKENS))
         return prompt, (time.perf_counter() - started) * 1000
 
     def line_at(self, share: float, further: int = 0) -> tuple[int, int]:
@@ -251,7 +252,7 @@ def cases(peer: str, size: int) -> Iterator[tuple[str, str]]:
             yield edit, place
 
 
-def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, repeats: int) -> dict[str, Any]:
+def trial(completer: EngineCompleter, peer: Peer, size: int, edit: str, share: float, repeats: int) -> dict[str, Any]:
     """One peer, one kind of edit, several in a row."""
     completer.forget("file")
     text = Text(source(completer, size))
@@ -278,7 +279,7 @@ def trial(completer: Completer, peer: Peer, size: int, edit: str, share: float, 
     }
 
 
-def source(completer: Completer, size: int) -> bytes:
+def source(completer: EngineCompleter, size: int) -> bytes:
     """Modules of the standard library, cut at a line's end to about `size` tokens."""
     data = b""
     for name in ("argparse.py", "typing.py", "tarfile.py", "turtle.py", "inspect.py", "doctest.py"):

@@ -25,9 +25,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.text import Text
 from benchmarks.figures import record, spread
-from model.completer import Completer
+from model.engine_completer import EngineCompleter
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
+from model.request import Request
 from model.snapshot import Snapshot
 from model.training.carets import Caret, draw_carets
 from model.training.corpus import held_out_files
@@ -65,11 +66,13 @@ def main() -> None:
     record(args.output, found)
 
 
-def measure(completer: Completer, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]) -> None:
+def measure(
+    completer: EngineCompleter, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]
+) -> None:
     """Time one caret in all three ways, if its file fills the context."""
     data, at = caret.data[: caret.offset] + caret.data[caret.line_end :], caret.offset
     before = Snapshot("file", Text(data[: at - 1] + data[at:]))
-    completer.encode_ahead(before, at - 1, max_tokens=MAX_TOKENS)
+    completer.encode_ahead(Request(before, at - 1, max_tokens=MAX_TOKENS))
     milliseconds, num_prompt = ask(completer, Snapshot("file", Text(data), 1), at)
     if num_prompt < context * 0.9:
         completer.forget("file")
@@ -86,11 +89,11 @@ def measure(completer: Completer, caret: Caret, context: int, times: dict[str, l
     completer.forget("file")
 
 
-def ask(completer: Completer, snapshot: Snapshot, caret: int) -> tuple[float, int]:
+def ask(completer: EngineCompleter, snapshot: Snapshot, caret: int) -> tuple[float, int]:
     """Milliseconds for the rest of the line, and the prompt's tokens."""
     started = time.perf_counter()
-    completion = completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, stop=end_of_line)
-    return (time.perf_counter() - started) * 1000, completion.tokens.prompt
+    completion = completer.complete(Request(snapshot, caret, max_tokens=MAX_TOKENS), end_of_line)
+    return (time.perf_counter() - started) * 1000, completion.counts.prompt
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from benchmarks.apart import Apart
 from benchmarks.gguf_file import gguf_of
 from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
-from model.engine import CompletionRequest, Engine, ReuseMode
+from model.engine import Engine
 from model.prompt import Prompt
+from model.request import ReuseMode
 from model.tokenizer import IntArray
 from model.tokens import common_prefix
+from tests.model.asking import prompted
 
 CACHE_REUSE = 64
 """Tokens that llama.cpp's `--cache-reuse` takes at least; of 16, 64 and 256 the value its documentation suggests."""
@@ -61,7 +63,7 @@ class Keyturn:
 
     def answer(self, prompt: Prompt, num_tokens: int) -> tuple[float, float]:
         endless = replace(prompt, end_ids=frozenset())  # the others write so many tokens, whatever they are
-        found = self._engine.complete(CompletionRequest(self.name, endless, num_tokens, reuse=self._reuse))
+        found = self._engine.complete(prompted(self.name, endless, num_tokens, reuse=self._reuse))
         self.turning_ms = found.timings_ms.turn
         return found.timings_ms.first_token, found.timings_ms.total
 

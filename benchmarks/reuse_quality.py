@@ -47,19 +47,21 @@ from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
 from ast_tools.tree import SyntaxTree
 from model.checkpoint_files import name_of
-from model.completer import Completer
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
-from model.engine import CompletionRequest, ReuseMode
+from model.engine import Generation
+from model.engine_completer import EngineCompleter
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine, weights
 from model.prompt import Prompt
+from model.request import Request, ReuseMode
 from model.reuse import ReusePlan
 from model.snapshot import Snapshot
 from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
 from model.training.evaluate import MAX_TOKENS, Score, end_of_line
 from model.unfinished import begun, finish, keep
+from tests.model.asking import prompted
 
 SEED = 6
 CONTEXT = 2048
@@ -163,7 +165,7 @@ def load(model: Path) -> None:
     loaded.append(load_embedded(EngineSettings(model=str(model), context_tokens=CONTEXT, threads=1)))
 
 
-loaded: list[Completer] = []
+loaded: list[EngineCompleter] = []
 """This process's one."""
 
 
@@ -272,7 +274,7 @@ class UnturnedCache(KVCache):
 class Answers:
     """One case, answered in every way from the same past."""
 
-    def __init__(self, completer: Completer, case: Case) -> None:
+    def __init__(self, completer: EngineCompleter, case: Case) -> None:
         import torch
 
         assert isinstance(completer.engine, EmbeddedEngine)
@@ -290,7 +292,7 @@ class Answers:
             at = caret + len(text.data) - len(texts[0].data)
             snapshot = Snapshot("file", text, revision, tuple(edits[:revision]))
             if case.every_step or revision in (0, len(edits)):
-                self._stages.append(completer.prompt(snapshot, at, MAX_TOKENS))
+                self._stages.append(completer.prompt(Request(snapshot, at, MAX_TOKENS)))
         self._full = torch.log_softmax(self._scores("full", "off"), dim=-1)
 
     def all(self) -> dict[str, Answer]:
@@ -326,17 +328,17 @@ class Answers:
         cache = kind(self._engine.decoder.config.cache_shape, self._engine.decoder.rotary)
         self._engine._caches["past"] = cache
         for prompt in self._stages[:-1]:
-            self._encode(CompletionRequest("past", prompt, MAX_TOKENS))
+            self._encode(prompted("past", prompt, MAX_TOKENS))
         self._engine.forget("past")
         return cache
 
-    def _encode(self, request: CompletionRequest) -> Any:
+    def _encode(self, request: Generation) -> Any:
         cache = self._engine._open(request.document)
         self._engine._splice(cache, request)
         return self._engine._encode_holes(cache, request, lambda: False)
 
-    def _request(self, document: str, reuse: ReuseMode) -> CompletionRequest:
-        return CompletionRequest(document, self._stages[-1], MAX_TOKENS, reuse=reuse, stop=end_of_line)
+    def _request(self, document: str, reuse: ReuseMode) -> Generation:
+        return prompted(document, self._stages[-1], MAX_TOKENS, reuse=reuse, stop=end_of_line)
 
     def _scores(self, document: str, reuse: ReuseMode) -> Any:
         hidden = self._encode(self._request(document, reuse))

@@ -33,10 +33,10 @@ from benchmarks.peers import open_llama
 from benchmarks.random_model import save_random
 from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
-from model.engine import CompletionRequest
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine
 from model.prompt import Prompt
+from tests.model.asking import prompted
 
 CONTEXTS = (512, 2000, 4000, 8000)
 STEPS = 40
@@ -55,7 +55,7 @@ def keyturn(model: Path, dtype: Literal["auto", "float32", "bfloat16"], context:
 
     def measure(ids: np.ndarray[Any, Any]) -> Times:
         prompt = Prompt(ids.astype(np.int32), np.full(len(ids), -1, dtype=np.int64), len(ids))
-        request = CompletionRequest("file", prompt, STEPS, reuse="off")
+        request = prompted("file", prompt, STEPS, reuse="off")
         reads = [engine.complete(request).timings_ms.first_token for _ in range(1 + READS)]
         cache, decoder, times = engine._caches["file"], engine.decoder, []
         for step in range(STEPS):

@@ -44,6 +44,7 @@ from lsp.server import STATS_METHOD
 from model.embedded.engine import EmbeddedEngine
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
+from model.request import Request
 from model.snapshot import Snapshot
 
 TOKENS = 4000
@@ -181,7 +182,7 @@ async def replay(model: Path, text: Text, count: int) -> dict[str, Any]:
         "latency_ms": percentiles(found.milliseconds),
         "latency_at_least_ms": percentiles([*found.milliseconds, *found.withdrawn]),
         "latency_ms_by_kind": {kind: percentiles(times) for kind, times in found.by_kind.items()},
-        "tokens": {name: sum(getattr(one.tokens, name) for one in found.completions) for name in TOKEN_COUNTS},
+        "tokens": {name: sum(getattr(one.counts, name) for one in found.completions) for name in TOKEN_COUNTS},
         "processor_seconds": round(seconds, 1),
     }
 
@@ -200,7 +201,7 @@ async def note(
     found.by_kind.setdefault(keystroke.kind, []).append(elapsed)
     found.suggested += bool(items)
     stats = await client.protocol.send_request_async(STATS_METHOD, {"uri": URI})
-    if stats.tokens and (not found.completions or found.completions[-1].timings_ms != stats.timings_ms):
+    if stats.counts and (not found.completions or found.completions[-1].timings_ms != stats.timings_ms):
         found.completions.append(stats)
 
 
@@ -213,7 +214,7 @@ def ask_peers(model: Path, text: Text, count: int, wanted: str, folder: Path) ->
             break
         edits += keystroke.edits
         snapshot = Snapshot("file", session.text, len(edits), tuple(edits))
-        prompts.append(completer.prompt(snapshot, keystroke.caret, 24))
+        prompts.append(completer.prompt(Request(snapshot, keystroke.caret, 24)))
     found = {}
     assert isinstance(completer.engine, EmbeddedEngine)
     for peer in the_peers(model, completer.engine, completer.max_context, f"keyturn,{wanted}", folder):

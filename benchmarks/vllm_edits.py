@@ -32,14 +32,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.figures import record, spread
 from benchmarks.random_model import save_random
-from model.engine import CompletionRequest, ReuseMode
 from model.factory import DEFAULT_MODEL
 from model.machine import machine
 from model.prompt import Prompt
+from model.request import ReuseMode
 from model.tokenizer import HubTokenizer
 from model.tokens import NO_SERIAL, new_serials
 from model.vllm.client import VllmEngine
 from model.vllm.http import Address, Connection
+from tests.model.asking import prompted
 
 RESULT = Path(__file__).with_name("results") / "vllm_edits.json"
 LENGTHS = (1000, 3000, 6000)
@@ -112,7 +113,7 @@ def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
 
 def ask(engine: VllmEngine, name: str, document: Document, way: str) -> float:
     """Milliseconds to the first token."""
-    request = CompletionRequest(name, document.prompt(), NEW_TOKENS, reuse=WAYS[way])
+    request = prompted(name, document.prompt(), NEW_TOKENS, reuse=WAYS[way])
     return engine.complete(request).timings_ms.first_token
 
 

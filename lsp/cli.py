@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from lsp import __version__
-from lsp.exits import DONE, ENGINE_FAILED, WRONG_USE, UsageError
+from lsp.commands.exits import DONE, ENGINE_FAILED, WRONG_USE, UsageError
 
 _INTERRUPTED = 130
 _TRAINING = ("datasketch",)
@@ -53,7 +53,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail_on(error: Exception) -> int:
-    from model.engine import EngineError, KeyturnError
+    from model.errors import EngineError, KeyturnError
 
     if isinstance(error, KeyturnError):
         return _fail(error, ENGINE_FAILED if isinstance(error, EngineError) else WRONG_USE)
@@ -96,7 +96,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from lsp.lean_types import import_lean
+    from lsp.wire.lean_types import import_lean
 
     import_lean()
 
@@ -132,10 +132,10 @@ def _complete(options: argparse.Namespace) -> int:
     if (options.target is None) == (options.batch is None):
         raise UsageError("Give either FILE:LINE:COLUMN or --batch REQUESTS.jsonl.")
     if options.batch is not None:
-        from lsp.batch import run as run_batch
+        from lsp.commands.batch import run as run_batch
 
         return run_batch(options)
-    from lsp.complete import run as run_complete
+    from lsp.commands.complete import run as run_complete
 
     return run_complete(options)
 
@@ -147,7 +147,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from lsp.demo import run as run_demo
+    from lsp.commands.demo import run as run_demo
 
     return run_demo(options.file, options.svg)
 
@@ -158,7 +158,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from lsp.doctor import run as run_doctor
+    from lsp.commands.doctor import run as run_doctor
 
     return run_doctor(as_json=options.json)
 

@@ -12,7 +12,7 @@ from pygls.lsp.client import LanguageClient
 
 from ast_tools.text import Edit, PositionEncoding, Text
 from lsp import __version__
-from lsp.status import STATUS_METHOD
+from lsp.session.status import STATUS_METHOD
 
 LOADING_SECONDS = 120.0
 ANSWER_SECONDS = 60.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lsprotocol import types
 
 from ast_tools.text import Edit, PositionEncoding, Text, encode
-from lsp.documents import Document, offsets_of
+from lsp.session.documents import Document, offsets_of
+from model.assistant.suggestion import Suggestion
 
 ACCEPTED_COMMAND = "keyturn.accepted"
 
@@ -41,18 +43,29 @@ def place_of(document: Document, params: types.InlineCompletionParams, encoding:
 
 
 def to_item(
-    document_text: Text, place: Place, suggestion: str, number: int, encoding: PositionEncoding
+    document_text: Text,
+    place: Place,
+    suggestion: Suggestion,
+    number: int,
+    encoding: PositionEncoding,
+    *,
+    as_snippet: bool = False,
 ) -> types.InlineCompletionItem:
-    """One suggestion as the editor gets it; its acceptance is told by the number.
+    """One suggestion as the editor gets it; the number tells its acceptance.
 
     The range ends where the text that is replaced ends and starts at or before the caret, on one line. Editors show an
     item only if what it replaces up to the caret begins `filterText`, or `insertText` when that is absent.
+
+    With `as_snippet` the parts in doubt become placeholders, if there are any. Only in a single line at a caret:
+    editors indent the further lines of a snippet again, and some of them ignore its range.
     """
     start, end = place.span
-    insert_text = suggestion
+    insert_text: str | types.StringValue = suggestion.text
     filter_text = None
+    if as_snippet and suggestion.doubts and place.selected is None and "\n" not in suggestion.text:
+        insert_text = types.StringValue(value=_snippet(suggestion))
     if place.selected is not None:
-        insert_text = place.selected.new.decode("utf-8") + suggestion
+        insert_text = place.selected.new.decode("utf-8") + suggestion.text
         replaced = document_text.slice(start, end)
         # A fuzzy match: the menu offers `print` for the typed `pnt`.
         filter_text = None if insert_text.startswith(replaced) else replaced + insert_text
@@ -62,6 +75,19 @@ def to_item(
         range=to_range(document_text, start, end, encoding),
         command=types.Command(title="Accept the suggestion", command=ACCEPTED_COMMAND, arguments=[number]),
     )
+
+
+def _snippet(suggestion: Suggestion) -> str:
+    """The suggestion in snippet syntax (LSP 3.18, "Snippet Syntax"): each part in doubt is a placeholder."""
+    new, parts, at = suggestion.edit.new, [], 0
+    for number, (start, end) in enumerate(suggestion.doubts, start=1):
+        parts += [_escaped(new[at:start]), f"${{{number}:{_escaped(new[start:end])}}}"]
+        at = end
+    return "".join([*parts, _escaped(new[at:]), "$0"])
+
+
+def _escaped(text: bytes) -> str:
+    return re.sub(r"([\\$}])", r"\\\1", text.decode("utf-8", errors="replace"))
 
 
 def to_range(text: Text, start: int, end: int, encoding: PositionEncoding) -> types.Range:

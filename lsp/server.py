@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,27 @@ from pygls.uris import to_fs_path
 
 from ast_tools.text import PositionEncoding
 from lsp import __version__
-from lsp.completion import Suggester
-from lsp.config import Configuration, Layer, Settings, configure, editor_layer, is_of_others, standard_layers
 from lsp.convert import ACCEPTED_COMMAND
-from lsp.documents import Documents
-from lsp.engine_thread import EngineThread
+from lsp.features.acceptance import Acceptance
+from lsp.features.docstring import Docstrings
+from lsp.features.inline_completion import InlineCompletion
+from lsp.features.read_ahead import ReadAhead
 from lsp.log import set_up_logging
-from lsp.protocol import CARET_METHOD, KeyturnProtocol
-from lsp.status import Status
-from lsp.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
+from lsp.session.documents import Documents
+from lsp.session.engine_thread import EngineThread
+from lsp.session.session import Session
+from lsp.session.settings import (
+    Configuration,
+    Settings,
+    SettingsLayer,
+    configure,
+    editor_layer,
+    is_of_others,
+    standard_layers,
+)
+from lsp.session.status import Status
+from lsp.wire.protocol import CARET_METHOD, DOCSTRING_METHOD, KeyturnProtocol
+from lsp.wire.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +61,31 @@ class KeyturnServer(LanguageServer):
             protocol_cls=KeyturnProtocol,
             converter_factory=default_converter,
         )
-        self.documents = Documents()
         self.status = Status(self)
         self.engine = EngineThread(self.status)
-        self.suggester = Suggester(self.documents, self.engine, self.status, roots=self._roots)
+        self.documents = Documents()
+        self.session = Session(self.documents, self.engine, self.status, roots=self._roots)
+        self.acceptance = Acceptance()
+        self.read_ahead = ReadAhead(self.session)
+        self.inline = InlineCompletion(self.session, self.acceptance, self.read_ahead)
+        self.docstrings = Docstrings(self.session, self.read_ahead)
+        self.protocol.on_unreadable = self._unreadable
         self.configuration = Configuration()
-        self._outer_layers: list[Layer] = []
+        self._outer_layers: list[SettingsLayer] = []
         self._outer_problems: list[str] = []
         self._initial_layer = self._editor_layer = editor_layer(None)
         self._root: Path | None = None
         self._pulls_configuration = False
         _register(self)
 
-    def unreadable(self, method: str, raw_params: object) -> None:
+    def send_notification(self, method: str, params: object) -> None:
+        self.protocol.notify(method, params)
+
+    def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run something beside the conversation; a failure is logged."""
+        return self.protocol.spawn(work)
+
+    def _unreadable(self, method: str, raw_params: object) -> None:
         """A notification's parameters were not what the protocol says."""
         if method == types.TEXT_DOCUMENT_DID_CHANGE:
             _lose(self, raw_params)
@@ -75,7 +99,9 @@ class KeyturnServer(LanguageServer):
         capabilities = params.capabilities
         self.documents.encoding = PositionEncoding(str(_value(self.protocol.workspace.position_encoding)))
         experimental = capabilities.experimental
-        self.status.wants_status = isinstance(experimental, dict) and bool(experimental.get("keyturnStatus"))
+        own = experimental if isinstance(experimental, dict) else {}
+        self.status.wants_status = bool(own.get("keyturnStatus"))
+        self.session.takes_snippets = bool(own.get("keyturnSnippets"))
         self.status.shows_progress = bool(capabilities.window and capabilities.window.work_done_progress)
         self._pulls_configuration = bool(capabilities.workspace and capabilities.workspace.configuration)
         self._root = _root_of(params)
@@ -83,7 +109,7 @@ class KeyturnServer(LanguageServer):
         self._initial_layer = editor_layer(params.initialization_options)
         # An editor in another container has a process that cannot be seen from here; it is not watched.
         if params.process_id is not None and is_alive(params.process_id):
-            self.protocol.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
+            self.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
         self._configure()
 
     def _roots(self) -> Iterator[Path]:
@@ -114,11 +140,11 @@ class KeyturnServer(LanguageServer):
     def stats(self, uri: str, *, digest: bool) -> dict[str, Any]:
         """What `keyturn/stats` answers. Counts are of the session, the rest is of one document."""
         document = self.documents.get(uri)
-        latest = self.suggester.latest.get(uri)
+        latest = self.inline.latest.get(uri)
         completion = latest.completion if latest is not None else None
-        counts = self.suggester.counts
+        counts, engine = self.acceptance.counts, self.engine.state
         return {
-            "tokens": None if completion is None else vars(completion.tokens),
+            "counts": None if completion is None else vars(completion.counts),
             "timings_ms": None if completion is None else completion.timings_ms.rounded(),
             "cache_bytes": None if document is None else self.engine.cache_bytes.get(uri, 0),
             "version": None if document is None else document.version,
@@ -127,9 +153,9 @@ class KeyturnServer(LanguageServer):
             "engine_requests": counts.engine_requests,
             "shown": counts.shown,
             "accepted": counts.accepted,
-            "model": self.engine.model_name,
-            "engine": self.engine.engine_name,
-            "state": self.engine.state,
+            "model": engine.model,
+            "engine": engine.engine,
+            "state": engine.phase,
         }
 
     def _hear_editor(self, raw: object) -> None:
@@ -149,7 +175,7 @@ class KeyturnServer(LanguageServer):
         layers = [*self._outer_layers, self._initial_layer, self._editor_layer]
         self.configuration = configure(layers, self._outer_problems)
         set_up_logging(self.settings.log_level, self.settings.log_file)
-        self.suggester.settings_changed(self.settings)
+        self.inline.settings_changed(self.settings)
 
     def _report_problems(self) -> None:
         for problem in self.configuration.problems:
@@ -159,8 +185,8 @@ class KeyturnServer(LanguageServer):
     def _load_engine(self) -> None:
         if self.settings.enabled:
             self.engine.load(self.settings.for_engine())
-        elif self.engine.state == "waiting":
-            self.status.send()
+        elif self.engine.state.phase == "waiting":
+            self.status.switched_off()
 
     async def _pull_configuration(self) -> None:
         """Hear the client's `keyturn` section. When it does not answer in time what it told before holds until then."""
@@ -201,6 +227,7 @@ def _register(server: KeyturnServer) -> None:
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_inline_completion)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
     server.feature(CARET_METHOD)(_caret_moved)
+    server.feature(DOCSTRING_METHOD)(_docstring)
     server.feature(STATS_METHOD)(_stats)
     server.command(ACCEPTED_COMMAND)(_accepted)
 
@@ -210,20 +237,20 @@ def _initialize(ls: KeyturnServer, params: types.InitializeParams) -> None:
 
 
 def _initialized(ls: KeyturnServer, params: types.InitializedParams) -> None:
-    ls.protocol.spawn(ls.begin())
+    ls.spawn(ls.begin())
 
 
 def _did_open(ls: KeyturnServer, params: types.DidOpenTextDocumentParams) -> None:
     uri = params.text_document.uri
     if ls.documents.get(uri) is not None:
-        ls.suggester.closed(uri)
-    ls.suggester.opened(ls.documents.open(params.text_document))
+        ls.inline.closed(uri)
+    ls.read_ahead.opened(ls.documents.open(params.text_document))
 
 
 def _did_change(ls: KeyturnServer, params: types.DidChangeTextDocumentParams) -> None:
     document = ls.documents.change(params)
     if document is not None:
-        ls.suggester.changed(document)
+        ls.read_ahead.changed(document)
 
 
 def _lose(ls: KeyturnServer, raw_params: object) -> None:
@@ -234,7 +261,7 @@ def _lose(ls: KeyturnServer, raw_params: object) -> None:
     if document is not None:
         uri = document.snapshot.document
         ls.documents.close(uri)
-        ls.suggester.closed(uri)
+        ls.inline.closed(uri)
         ls.status.say(
             f"The editor sent a change of {document.snapshot.path or uri} that keyturn cannot read. "
             "Nothing is suggested there until the file is opened again.",
@@ -244,17 +271,26 @@ def _lose(ls: KeyturnServer, raw_params: object) -> None:
 
 def _did_close(ls: KeyturnServer, params: types.DidCloseTextDocumentParams) -> None:
     ls.documents.close(params.text_document.uri)
-    ls.suggester.closed(params.text_document.uri)
+    ls.inline.closed(params.text_document.uri)
 
 
 def _caret_moved(ls: KeyturnServer, params: types.TextDocumentPositionParams) -> None:
-    ls.suggester.moved(params)
+    """Someone has gone elsewhere: what a suggestion needs there is encoded before one is asked for."""
+    document = ls.documents.get(params.text_document.uri)
+    if document is not None:
+        position = params.position
+        document.caret = document.text.offset_at(position.line, position.character, ls.documents.encoding)
+        ls.read_ahead.changed(document)
 
 
 async def _inline_completion(
     ls: KeyturnServer, params: types.InlineCompletionParams
 ) -> list[types.InlineCompletionItem] | None:
-    return await ls.suggester.suggest(params)
+    return await ls.inline.suggest(params)
+
+
+async def _docstring(ls: KeyturnServer, params: types.TextDocumentPositionParams) -> types.TextEdit | None:
+    return await ls.docstrings.suggest(params)
 
 
 async def _did_change_configuration(ls: KeyturnServer, params: types.DidChangeConfigurationParams) -> None:
@@ -269,7 +305,7 @@ def _stats(ls: KeyturnServer, params: object) -> dict[str, Any]:
 
 
 def _accepted(ls: KeyturnServer, *arguments: object) -> bool:
-    return bool(arguments) and ls.suggester.accept(arguments[0])
+    return bool(arguments) and ls.acceptance.accept(arguments[0])
 
 
 def serve_stdio() -> int:

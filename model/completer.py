@@ -1,202 +1,58 @@
-"""The model floor's front door: a document and a caret in, a completion out.
-
-It keeps each document's tokens up to date (`model.tokens`), cuts them to the model's window and lays them out
-(`model.prompt`), and asks the engine. Used from one thread, the one that owns the engine.
-"""
+"""The contract of whatever answers: a model in this process, a server, or a script. One interface for the pipeline."""
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from ast_tools.text import Edit, char_start, diff
-from model.engine import (
-    CancelCheck,
-    Completion,
-    CompletionRequest,
-    Engine,
-    RequestError,
-    ReuseMode,
-    Sampling,
-    Scorer,
-    StopRule,
-    never_cancelled,
-    never_stop,
-)
-from model.prompt import Layout, Prompt, Window
-from model.snapshot import Snapshot
-from model.tokenizer import Tokenizer
-from model.tokens import TokenizedText
-
-MAX_DOCUMENTS = 64
-"""Documents whose tokens are remembered; the least recently used goes first and is tokenised again when it returns."""
-
-VIEW_BYTES = 512 * 1024
-"""A larger text is seen through a view of this size around the caret, so that no request tokenises megabytes."""
-
-VIEW_STEP = VIEW_BYTES // 8
-"""Bytes that a view shows at least on either side of the caret, where the text has them, and may grow by."""
+from model.engine import Completion, StopRule, never_stop
+from model.request import CancelCheck, Request, never_cancelled
 
 
-@dataclass
-class _Known:
-    """What is remembered of one document: its tokens, which are those of a view, and what they were made of.
+@dataclass(frozen=True)
+class Description:
+    """What answers now, for the status, `keyturn doctor` and `--json`.
 
-    `view_start` is the view's first byte in a text of `text_length` bytes.
+    model           its name, for people
+    engine          the engine's kind: "embedded", "vllm", "scripted"
+    context_tokens  tokens that prompt and completion may hold together
+    layout          how prompts are laid out: a model family, or "left-to-right"
+    details         what else there is to know, name → value
     """
 
-    tokens: TokenizedText
-    revision: int
-    view_start: int
-    text_length: int
-    window: Window = field(default_factory=Window)
+    model: str
+    engine: str
+    context_tokens: int
+    layout: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
-class Completer:
-    """One loaded model with its tokenizer and prompt layout, ready for documents."""
+class Completer(Protocol):
+    """Continues documents. Used from one thread at a time, the one that owns the engine."""
 
-    def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, layout: Layout, *, model_name: str, context_tokens: int
-    ) -> None:
-        self.engine = engine
-        self.tokenizer = tokenizer
-        self.layout = layout
-        self.model_name = model_name
-        self.engine_name = engine.name
-        self.max_context = min(context_tokens, engine.max_context)
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+    def describe(self) -> Description:
+        """What answers now; it may change, as when a server goes away and something else takes its place."""
+        ...
 
     def complete(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        sampling: Sampling = Sampling(),
-        reuse: ReuseMode = "pie",
-        stop: StopRule = never_stop,
-        cancelled: CancelCheck = never_cancelled,
+        self, request: Request, stop: StopRule = never_stop, cancelled: CancelCheck = never_cancelled
     ) -> Completion:
-        """Continue the text at the byte offset `caret`. Raises what `Engine.complete` raises."""
-        started = time.perf_counter()
-        prompt = self.prompt(snapshot, caret, max_tokens)
-        tokenized = (time.perf_counter() - started) * 1000
-        request = CompletionRequest(snapshot.document, prompt, max_tokens, sampling, reuse, stop)
-        completion = self.engine.complete(request, cancelled)
-        completion.timings_ms.tokenize = tokenized
-        completion.timings_ms.first_token += tokenized
-        completion.timings_ms.total += tokenized
-        return completion
+        """Continue the text at the caret, once, until `stop` ends it. Raises what `Engine.complete` raises."""
+        ...
 
-    def score(
-        self, snapshot: Snapshot, caret: int, continuation: bytes, *, reuse: ReuseMode = "pie", max_tokens: int = 0
-    ) -> list[float]:
-        """Natural-log probabilities of the tokens of a continuation at the byte offset `caret`.
-
-        The prompt leaves room for them; for `max_tokens` where that is more, and then it is the one of `complete`.
-        Raises `RequestError` for an engine that cannot tell.
-        """
-        if not isinstance(self.engine, Scorer):
-            raise RequestError(f"The {self.engine_name} engine does not tell probabilities.")
-        prompt = self.prompt(snapshot, caret, max(max_tokens, len(self.tokenizer.encode(continuation))))
-        ids = self.tokenizer.encode(prompt.begun + continuation).ids
-        return self.engine.score(CompletionRequest(snapshot.document, prompt, len(ids), reuse=reuse), ids)
-
-    def encode_ahead(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        reuse: ReuseMode = "pie",
-        cancelled: CancelCheck = never_cancelled,
-    ) -> None:
-        """Encode the prompt that a request at `caret` would have, so that it finds a warm cache."""
-        prompt = self.prompt(snapshot, caret, max_tokens)
-        self.engine.encode_ahead(CompletionRequest(snapshot.document, prompt, max_tokens, reuse=reuse), cancelled)
+    def encode_ahead(self, request: Request, cancelled: CancelCheck = never_cancelled) -> None:
+        """Encode the prompt that this request would have, so that it finds a warm cache."""
+        ...
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         """Re-encode one slice of the document's stale tokens; True while more are left."""
-        return self.engine.refresh(document, cancelled)
+        ...
 
     def forget(self, document: str) -> None:
         """Drop all that is remembered of a document."""
-        self._known.pop(document, None)
-        self.engine.forget(document)
+        ...
 
     def cache_bytes(self, document: str | None = None) -> int:
         """Bytes of cache held for one document, or for all."""
-        return self.engine.cache_bytes(document)
-
-    def prompt(self, snapshot: Snapshot, caret: int, max_tokens: int) -> Prompt:
-        """What the model reads when it is asked for at most `max_tokens` at the byte offset `caret`."""
-        known = self._sync(snapshot, caret)
-        data = known.tokens.data
-        before, after = known.tokens.split(char_start(data, min(max(caret - known.view_start, 0), len(data))))
-        if not self.layout.fills_the_middle:
-            after = after[:0]
-        # A prompt gets half of the context at least: a long answer to hardly any text is worth nothing.
-        budget = self.max_context - min(max_tokens, self.max_context // 2) - self.layout.num_markers
-        before, after = known.window.cut(known.tokens, before, after, budget)
-        lead = known.window.lead(self.tokenizer, before)
-        prompt = self.layout.prompt(before, after, lead, known.window.identities(before, lead))
-        return prompt.reopened(self.tokenizer) if self.engine.heals else prompt
-
-    def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
-        """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""
-        known = self._known.get(snapshot.document)
-        view_start, data = _view(snapshot.text.data, caret, known)
-        text_length = len(snapshot.text.data)
-        if known is None:
-            tokens = TokenizedText.of(self.tokenizer, data)
-            known = _Known(tokens, snapshot.revision, view_start, text_length)
-        elif known.tokens.data != data:
-            edits = _edits_since(snapshot, known, data) or diff(known.tokens.data, data)
-            known.tokens = known.tokens.apply(edits)
-        known.revision, known.view_start, known.text_length = snapshot.revision, view_start, text_length
-        self._known[snapshot.document] = known
-        self._known.move_to_end(snapshot.document)
-        while len(self._known) > MAX_DOCUMENTS:
-            self._known.popitem(last=False)
-        return known
-
-
-def _view(data: bytes, caret: int, known: _Known | None) -> tuple[int, bytes]:
-    """(first byte, bytes) of what is tokenised: the text, or a view that stays until the caret nears its end."""
-    if len(data) <= VIEW_BYTES:
-        return 0, data
-    if known is not None:
-        start, end = _followed(data, known)
-        margin_before, margin_after = min(VIEW_STEP, start), min(VIEW_STEP, len(data) - end)
-        if start + margin_before <= caret <= end - margin_after and end - start <= VIEW_BYTES + VIEW_STEP:
-            return start, data[start:end]
-    start = char_start(data, max(0, min(caret, len(data)) - VIEW_BYTES // 2))
-    return start, data[start : char_start(data, min(len(data), start + VIEW_BYTES))]
-
-
-def _followed(data: bytes, known: _Known) -> tuple[int, int]:
-    """Where the remembered view is in the edited text: edits stood behind it, in front of it, or, else, inside it.
-
-    Where they stood at several of these, the view shows something else, and the texts are compared.
-    """
-    start, end = known.view_start, known.view_start + len(known.tokens.data)
-    grown = len(data) - known.text_length
-    if data[start:end] == known.tokens.data:
-        return start, end
-    if start + grown >= 0 and data[start + grown : end + grown] == known.tokens.data:
-        return start + grown, end + grown
-    return char_start(data, start), char_start(data, min(max(start, end + grown), len(data)))
-
-
-def _edits_since(snapshot: Snapshot, known: _Known, data: bytes) -> Sequence[Edit] | None:
-    """The snapshot's own edits since the remembered revision if they really lead from its text to `data`, else None."""
-    count = snapshot.revision - known.revision
-    if known.view_start or len(data) != len(snapshot.text.data) or not 0 < count <= len(snapshot.edits):
-        return None
-    edits = snapshot.edits[-count:]
-    replayed = known.tokens.data
-    for edit in edits:
-        replayed = edit.apply_to(replayed)
-    return edits if replayed == data else None
+        ...

@@ -1,100 +1,69 @@
-"""The contract between the language server and whatever runs the model.
+"""The contract between the pipeline and whatever runs a model.
 
-An engine turns one `CompletionRequest` into one `Completion`. Two kinds exist: `model.embedded` (torch, in this
-process) and `model.scripted` (no model, for tests and trials); a vLLM client joins them behind the same contract.
+An engine turns one `Generation` into one `Completion`. Three kinds exist: `model.embedded` (torch, in this process),
+`model.vllm` (a server) and `model.scripted` (no model, for tests and trials).
 
 Threads: an engine is used from one thread at a time. Every call may take seconds, so a caller that must stay
 responsive owns that thread. `cancelled` is asked between decode steps and between prefill slices; when it answers
 True the engine raises `Cancelled` and stays usable.
 
-State: engines keep one cache a document, but are stateless to their callers. A request carries its whole prompt;
-what the cache already holds of it is the engine's own business and changes the time, never the meaning.
-
-The errors, all with a message that says what happened and what to do:
-
-    KeyturnError
-    ├── ModelError          the model cannot be used: no such folder, not a checkpoint, an unsupported architecture
-    ├── EngineError         the engine failed while working
-    ├── RequestError        the request cannot be served as it stands
-    └── Cancelled           the caller asked to stop
+State: engines keep one cache a document, but are stateless to their callers. A generation carries its whole prompt;
+what the cache already holds of it changes the time, never the meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from model.errors import RequestError
+from model.request import CancelCheck, Request, never_cancelled
 
 if TYPE_CHECKING:
     from model.prompt import Prompt
     from model.tokenizer import IntArray
 
-ReuseMode = Literal["pie", "exact", "off"]
-REUSE_MODES: tuple[ReuseMode, ...] = ("pie", "exact", "off")
-
-CancelCheck = Callable[[], bool]
-"""Answers True once nobody wants the result any more. Cheap, safe from any thread."""
-
 StopRule = Callable[[str], "int | None"]
 """Looks at all text generated so far; answers the length to cut it to and stop, or None to go on."""
 
-
-class KeyturnError(Exception):
-    """Root of the errors that users read; the message is one sentence that says what to do."""
-
-
-class ModelError(KeyturnError):
-    """The model cannot be used: no such folder, not a checkpoint, or an architecture keyturn does not know."""
-
-
-class EngineError(KeyturnError):
-    """The engine failed while working on a request."""
-
-
-class RequestError(KeyturnError):
-    """The request cannot be served as it stands, for example a prompt longer than the model's window."""
-
-
-class Cancelled(KeyturnError):
-    """The caller withdrew the request; there is no result and nothing to report."""
-
-
-def never_cancelled() -> bool:
-    """The `CancelCheck` of a request that nobody withdraws."""
-    return False
+Finish = Literal["stop", "end", "length"]
+"""Why a completion ended: by its stop rule, by the model, or by its token limit."""
 
 
 def never_stop(text: str) -> int | None:
-    """The `StopRule` of a request that ends only at its token limit or the model's own end token."""
+    """The `StopRule` of a generation that ends only at its token limit or the model's own end token."""
     return None
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen: greedy at temperature 0, else top-p sampling, repeatable with a seed."""
+class Generation:
+    """One prompt to be continued: what was asked, the prompt made of it, and the rule that ends it.
 
-    temperature: float = 0.0
-    top_p: float = 0.95
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class CompletionRequest:
-    """One prompt to be continued.
-
-    `document` names the cache to use: requests about the same file share it. `stop` runs after every token, on the text
-    generated so far, in the engine's thread or while that waits.
+    Generations about the same document share its cache. `stop` runs after every token, on the text generated so far, in
+    the engine's thread or while that waits.
     """
 
-    document: str
+    request: Request
     prompt: Prompt
-    max_tokens: int = 64
-    sampling: Sampling = Sampling()
-    reuse: ReuseMode = "pie"
     stop: StopRule = never_stop
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token: its id, its bytes `start`..`end` in the text in UTF-8, its natural-log probability.
+
+    A token has no bytes where it only finishes the one that the caret cuts, or where the text was cut in front of it.
+    `id` and `logprob` are None where they are not known. 0.0 means certain.
+    """
+
+    id: int | None
+    start: int
+    end: int
+    logprob: float | None
+
+
+@dataclass(frozen=True)
 class TokenCounts:
     """Where a prompt's tokens came from.
 
@@ -110,7 +79,7 @@ class TokenCounts:
     stale: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Timings:
     """Milliseconds of wall clock. `first_token` runs from the start of the request to the first generated token."""
 
@@ -121,34 +90,48 @@ class Timings:
     decode: float = 0.0
     total: float = 0.0
 
+    def after_tokenizing(self, milliseconds: float) -> Timings:
+        """With the time in front of them that the text took to become tokens."""
+        return replace(
+            self,
+            tokenize=milliseconds,
+            first_token=self.first_token + milliseconds,
+            total=self.total + milliseconds,
+        )
+
     def rounded(self) -> dict[str, float]:
         return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Completion:
     """What the model wrote after the prompt.
 
-    `logprob` is the sum of the natural-log probabilities of the generated tokens, `token_logprobs` holds each of them.
-    Tokens that the stop rule cut off again count as generated.
+    `tokens` are all that were generated; their bytes tile the text in UTF-8.
     """
 
     text: str
-    logprob: float = 0.0
-    token_logprobs: Sequence[float] = ()
-    tokens: TokenCounts = field(default_factory=TokenCounts)
-    timings_ms: Timings = field(default_factory=Timings)
-    finish: Literal["stop", "end", "length"] = "end"
+    tokens: tuple[Token, ...] = ()
+    counts: TokenCounts = TokenCounts()
+    timings_ms: Timings = Timings()
+    finish: Finish = "end"
+
+    @property
+    def logprob(self) -> float | None:
+        """The natural-log probability of all tokens together; None where one is not known, or none was generated."""
+        known = [token.logprob for token in self.tokens if token.logprob is not None]
+        return sum(known) if known and len(known) == len(self.tokens) else None
 
 
-def room_for(request: CompletionRequest, max_context: int) -> int:
+def room_for(generation: Generation, max_context: int) -> int:
     """Tokens that may be generated behind the prompt; raises `RequestError` where not even one fits."""
-    room = max_context - len(request.prompt)
+    num_tokens = len(generation.prompt)
+    room = max_context - num_tokens
     if room < 1:
         raise RequestError(
-            f"The prompt has {len(request.prompt)} tokens and the model holds {max_context}; lower `context_tokens`."
+            f"The prompt has {num_tokens} tokens and the model holds {max_context}; lower `context_tokens`."
         )
-    return min(request.max_tokens, room)
+    return min(generation.request.max_tokens, room)
 
 
 class Engine(Protocol):
@@ -156,7 +139,12 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine's kind, as `keyturn doctor` and `--json` print it: "embedded", "scripted", …"""
+        """The engine's kind: "embedded", "scripted", …"""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What else a person may want to know of it, as `keyturn doctor` prints it: name → value."""
         ...
 
     @property
@@ -169,11 +157,11 @@ class Engine(Protocol):
         """Whether it takes prompts whose last token was taken back (`Prompt.begun`)."""
         ...
 
-    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
+    def complete(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> Completion:
         """Continue the prompt. Raises `Cancelled`, `RequestError` or `EngineError`; the cache survives all three."""
         ...
 
-    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
+    def encode_ahead(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> None:
         """Bring the document's cache up to the prompt without generating, so that the next request finds it warm."""
         ...
 
@@ -197,6 +185,6 @@ class Engine(Protocol):
 class Scorer(Protocol):
     """An engine that tells how probable a given continuation is."""
 
-    def score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
+    def score(self, generation: Generation, ids: IntArray) -> list[float]:
         """Natural-log probabilities of the given tokens behind the prompt. Raises `RequestError` if they do not fit."""
         ...

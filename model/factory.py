@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from model.checkpoint_files import name_of, text_ends
-from model.engine import ModelError
+from model.errors import ModelError
 from model.lasting import import_lasting
 
 if TYPE_CHECKING:
+    from model.assistant.assistant import Assistant
     from model.completer import Completer
-    from model.vllm.completer import ServerCompleter
+    from model.engine_completer import EngineCompleter
     from model.vllm.http import Connection
-
-    CompleterLike = Completer | ServerCompleter
 
 Progress = Callable[[str, int], None]
 """Told a message and a percentage while a model loads."""
@@ -51,17 +50,19 @@ class EngineSettings:
     fallback: bool = True
 
 
-def load_completer(
+def load_assistant(
     settings: EngineSettings,
     progress: Progress = lambda message, percent: None,
     notice: Notice = lambda message: None,
-) -> CompleterLike:
+) -> Assistant:
     """Load the engine; seconds for the embedded one. Raises `ModelError` with a sentence for the user."""
+    from model.assistant.assistant import Assistant
+
     if settings.engine == "scripted":
         return _scripted(settings)
     if settings.engine == "vllm":
-        return _server(settings, progress, notice)
-    return load_embedded(settings, progress)
+        return Assistant(_server(settings, progress, notice))
+    return Assistant(load_embedded(settings, progress))
 
 
 def model_folder(model: str | None) -> Path:
@@ -69,19 +70,23 @@ def model_folder(model: str | None) -> Path:
     return Path(model).expanduser() if model else DEFAULT_MODEL
 
 
-def _scripted(settings: EngineSettings) -> Completer:
-    from model.completer import Completer
+def _scripted(settings: EngineSettings) -> Assistant:
+    from model.assistant.assistant import Assistant
+    from model.assistant.suggestion import doubts_below
+    from model.engine_completer import EngineCompleter
     from model.prompt import Layout
-    from model.scripted import ScriptedEngine
+    from model.scripted import SURE, UNSURE, ScriptedEngine
     from model.tokenizer import ByteTokenizer
 
     if settings.script is None:
         raise ModelError("The scripted engine needs a script; set `script` to a JSON file.")
     tokenizer = ByteTokenizer()
     engine = ScriptedEngine.from_file(Path(settings.script).expanduser())
-    return Completer(
-        engine, tokenizer, Layout(tokenizer), model_name=Path(settings.script).name, context_tokens=engine.max_context
+    name = Path(settings.script).name
+    completer = EngineCompleter(
+        engine, tokenizer, Layout(tokenizer), model_name=name, context_tokens=engine.max_context
     )
+    return Assistant(completer, doubts_below((SURE + UNSURE) / 2))
 
 
 def connection_to(settings: EngineSettings) -> Connection:
@@ -93,8 +98,8 @@ def connection_to(settings: EngineSettings) -> Connection:
     return Connection(Address(settings.url, settings.api_key, settings.ca_file))
 
 
-def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> CompleterLike:
-    from model.vllm.completer import ServerCompleter
+def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Completer:
+    from model.vllm.completer import FallbackCompleter
     from model.vllm.discover import Site
 
     progress("Asking the server", 0)
@@ -109,10 +114,10 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
     def stand_in() -> Completer:
         return load_embedded(replace(settings, engine="embedded", model=None), progress)
 
-    return ServerCompleter(site, stand_in if settings.fallback else None, notice)
+    return FallbackCompleter(site, stand_in if settings.fallback else None, notice)
 
 
-def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> Completer:
+def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> EngineCompleter:
     """Load the embedded engine, whatever `engine` says. Raises `ModelError` with a sentence for the user."""
     progress("Starting torch", 0)
     import model.embedded  # noqa: F401 - before torch
@@ -121,11 +126,11 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
 
     import torch
 
-    from model.completer import Completer
     from model.embedded.checkpoint import best_dtype, load_decoder
     from model.embedded.copying import read_weights
     from model.embedded.cores import find_workers
     from model.embedded.engine import EmbeddedEngine
+    from model.engine_completer import EngineCompleter
     from model.prompt import Layout
     from model.tokenizer import HubTokenizer
 
@@ -152,7 +157,9 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     engine = EmbeddedEngine(decoder, tokenizer, memory_bytes=memory, copying=read_weights(folder))
     bos_id, eos_ids = text_ends(folder, tokenizer.start_ids)
     layout = Layout(tokenizer, bos_id, eos_ids)
-    return Completer(engine, tokenizer, layout, model_name=name_of(folder), context_tokens=settings.context_tokens)
+    return EngineCompleter(
+        engine, tokenizer, layout, model_name=name_of(folder), context_tokens=settings.context_tokens
+    )
 
 
 def _num_threads() -> int:

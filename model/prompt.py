@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import NO_SERIAL, SerialArray, TokenizedText, TokenRun, common_prefix, new_serials
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.engine import ReuseMode
 from model.prompt import Prompt
+from model.request import ReuseMode
 from model.tokenizer import IntArray
 from model.tokens import SerialArray, common_prefix
 

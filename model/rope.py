@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engine import ModelError
+from model.errors import ModelError
 
 SUPPORTED = ("default", "linear", "llama3")
 """Scalings that change frequencies only."""

@@ -2,33 +2,32 @@
 
 The script is JSON:
 
-    {"rules": [{"after": "<regular expression>", "text": "…", "delay_ms": 0, "fail": "<message>"}],
+    {"rules": [{"after": "<regular expression>", "text": "…", "delay_ms": 0, "fail": "<message>", "unsure": ["…"]}],
      "default": {"text": "…"}}
 
 The first rule whose expression matches at the end of the text before the caret answers; without a match the default
-does, and without a default the answer is empty. `delay_ms` passes in small steps that can be cancelled.
+does, and without a default the answer is empty. `delay_ms` passes in small steps that can be cancelled. `unsure` are
+words of the text: their tokens get a low probability, all others a high one. Without it, probabilities are not known.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.engine import (
-    CancelCheck,
-    Cancelled,
-    Completion,
-    CompletionRequest,
-    EngineError,
-    ModelError,
-    Timings,
-    TokenCounts,
-    never_cancelled,
-)
+from model.engine import Completion, Finish, Generation, Timings, TokenCounts
+from model.errors import Cancelled, EngineError, ModelError
+from model.request import CancelCheck, never_cancelled
+from model.transcript import Transcript
+
+SURE, UNSURE = math.log(0.9), math.log(0.1)
+"""Log-probabilities of a script's tokens, where it says what it is unsure of."""
 
 _PIECES = re.compile(r"\n[ \t]*|[^\W\d]+|\d|[ \t]+|.", re.DOTALL)
 
@@ -41,6 +40,7 @@ class Rule:
     text: str = ""
     delay_ms: float = 0.0
     fail: str | None = None
+    unsure: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -51,6 +51,7 @@ class ScriptedEngine:
     name: str = "scripted"
     heals: bool = False
     max_context: int = 1 << 20
+    details: Mapping[str, str] = field(default_factory=dict)
     _seen: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
@@ -65,28 +66,26 @@ class ScriptedEngine:
             raise ModelError(f"{path} is not a script for the scripted engine: {error}.") from error
         return cls(tuple(rules))
 
-    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
+    def complete(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> Completion:
         started = time.perf_counter()
-        prompt = request.prompt.ids.astype("uint8").tobytes()
-        kept = _common_prefix(self._seen.get(request.document, b""), prompt)
-        self._seen[request.document] = prompt
-        before = prompt[: request.prompt.anchor].decode("utf-8", errors="replace")
+        prompt = generation.prompt.ids.astype("uint8").tobytes()
+        document = generation.request.document
+        kept = _common_prefix(self._seen.get(document, b""), prompt)
+        self._seen[document] = prompt
+        before = prompt[: generation.prompt.anchor].decode("utf-8", errors="replace")
         rule = next((r for r in self.rules if r.after is None or r.after.search(before)), Rule(None))
         _wait(rule.delay_ms / 1000, cancelled)
         if rule.fail is not None:
             raise EngineError(rule.fail)
-        text, generated, finish = _write(rule.text, request, cancelled)
+        transcript = Transcript()
+        finish = _write(rule, transcript, generation, cancelled)
         elapsed = (time.perf_counter() - started) * 1000
-        counts = TokenCounts(prompt=len(prompt), kept=kept, encoded=len(prompt) - kept, generated=generated)
-        return Completion(
-            text,
-            tokens=counts,
-            timings_ms=Timings(first_token=elapsed, total=elapsed),
-            finish=finish,
-        )
+        counts = TokenCounts(prompt=len(prompt), kept=kept, encoded=len(prompt) - kept, generated=len(transcript))
+        timings = Timings(first_token=elapsed, total=elapsed)
+        return Completion(transcript.text, transcript.tokens(), counts, timings, finish)
 
-    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
-        self._seen[request.document] = request.prompt.ids.astype("uint8").tobytes()
+    def encode_ahead(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> None:
+        self._seen[generation.request.document] = generation.prompt.ids.astype("uint8").tobytes()
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         return False
@@ -107,24 +106,22 @@ def _rule(entry: dict[str, Any]) -> Rule:
         str(entry.get("text", "")),
         float(entry.get("delay_ms", 0)),
         entry.get("fail"),
+        None if entry.get("unsure") is None else tuple(map(str, entry["unsure"])),
     )
 
 
-def _write(text: str, request: CompletionRequest, cancelled: CancelCheck) -> tuple[str, int, Any]:
+def _write(rule: Rule, transcript: Transcript, generation: Generation, cancelled: CancelCheck) -> Finish:
     """Give the text out piece by piece, as a model would, until the stop rule or the limit ends it."""
-    written = ""
-    generated = 0
-    for piece in _PIECES.findall(text):
+    for piece in _PIECES.findall(rule.text):
         if cancelled():
             raise Cancelled("The request was withdrawn.")
-        if generated == request.max_tokens:
-            return written, generated, "length"
-        written += piece
-        generated += 1
-        cut = request.stop(written)
-        if cut is not None:
-            return written[:cut], generated, "stop"
-    return written, generated, "end"
+        if len(transcript) == generation.request.max_tokens:
+            return "length"
+        known = None if rule.unsure is None else UNSURE if piece in rule.unsure else SURE
+        transcript.add(None, piece.encode("utf-8", errors="replace"), known)
+        if transcript.stop_by(generation.stop):
+            return "stop"
+    return "end"
 
 
 def _wait(seconds: float, cancelled: CancelCheck) -> None:

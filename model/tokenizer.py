@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import ModelError
+from model.errors import ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as RawTokenizer

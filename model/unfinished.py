@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.machine import is_same
 
 Result = dict[str, Any]

@@ -25,7 +25,7 @@ from benchmarks.plots import PLOTS
 from benchmarks.typing_session import busy_seconds
 from model.embedded.checkpoint import native_dtype
 from model.embedded.kv_cache import CacheShape
-from model.engine import ModelError
+from model.errors import ModelError
 from model.factory import DEFAULT_MODEL
 from model.prompt import Prompt
 from model.reuse import plan_reuse

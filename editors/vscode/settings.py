@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from lsp.config import Settings
+from lsp.session.settings import Settings
 
 PACKAGE = Path(__file__).with_name("package.json")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from model.embedded.decoder import DecoderConfig
-from model.engine import ModelError
+from model.errors import ModelError
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """The `model_type`s whose forward pass `model.embedded.decoder` is."""

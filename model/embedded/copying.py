@@ -8,7 +8,7 @@ where the copy is what followed the longest earlier occurrence of the last token
 several, and w depends on how many tokens agreed. It stays a distribution, so log-probabilities keep their meaning.
 (Grave et al., "Improving Neural Language Models with a Continuous Cache"; Liu et al., "Infini-gram".)
 
-The weights are fitted to a model when it is trained (`model.training.copying`) and stand in its folder, in
+The weights are fitted to a model when it is trained (`model.training.fit_copying`) and stand in its folder, in
 `keyturn.json`. A model without them, such as a large one, is left alone.
 
 What followed the longest match is also a draft, whatever the model: it is computed together with the token that was
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.prompt import Prompt
 from model.tokenizer import IntArray
 

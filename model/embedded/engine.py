@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,22 +18,13 @@ from model.embedded.decoder import Decoder
 from model.embedded.healing import Beginning, Vocabulary
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
-from model.engine import (
-    CancelCheck,
-    Cancelled,
-    Completion,
-    CompletionRequest,
-    EngineError,
-    KeyturnError,
-    RequestError,
-    Timings,
-    TokenCounts,
-    never_cancelled,
-    room_for,
-)
+from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
+from model.errors import Cancelled, EngineError, KeyturnError, RequestError
 from model.refresh import next_slice
+from model.request import CancelCheck, never_cancelled
 from model.reuse import ReusePlan, plan_reuse
 from model.tokenizer import IntArray, Tokenizer
+from model.transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -64,45 +55,48 @@ class EmbeddedEngine:
         self._vocabulary = Vocabulary(tokenizer, decoder.vocab_size)
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
-    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
-        limit = room_for(request, self.max_context)
-        if not len(request.prompt):  # a left-to-right model without a begin token, at the start of a file
-            return Completion("")
-        with self._dropped_if_broken(request.document):
-            return self._complete(request, limit, cancelled)
+    @property
+    def details(self) -> dict[str, str]:
+        return {"weights": str(self.decoder.config.dtype).removeprefix("torch.")}
 
-    def _complete(self, request: CompletionRequest, limit: int, cancelled: CancelCheck) -> Completion:
+    def complete(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> Completion:
+        limit = room_for(generation, self.max_context)
+        if not len(generation.prompt):  # a left-to-right model without a begin token, at the start of a file
+            return Completion("")
+        with self._dropped_if_broken(generation.request.document):
+            return self._complete(generation, limit, cancelled)
+
+    def _complete(self, generation: Generation, limit: int, cancelled: CancelCheck) -> Completion:
         watch = _Watch()
-        cache = self._open(request.document)
-        counts = self._splice(cache, request)
+        cache = self._open(generation.request.document)
+        counts = self._splice(cache, generation)
         turned = watch.lap()
-        hidden = self._encode_holes(cache, request, cancelled)
+        hidden = self._encode_holes(cache, generation, cancelled)
         encoded = watch.lap()
         logits = self.decoder.logits(hidden)[0]
+        transcript = Transcript()
         try:
-            completion = self._decode(cache, request, logits, limit, watch, cancelled)
+            finish, first_token = self._decode(cache, generation, logits, limit, transcript, watch, cancelled)
         finally:
-            cache.truncate(len(request.prompt))
-        counts.generated = completion.tokens.generated
-        completion.tokens = counts
-        completion.timings_ms.turn, completion.timings_ms.encode = turned, encoded
-        completion.timings_ms.total = watch.total()
-        return completion
+            cache.truncate(len(generation.prompt))
+        counts = replace(counts, generated=len(transcript))
+        timings = Timings(turn=turned, encode=encoded, first_token=first_token, decode=watch.lap(), total=watch.total())
+        return Completion(transcript.text, transcript.tokens(), counts, timings, finish)
 
-    def score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
+    def score(self, generation: Generation, ids: IntArray) -> list[float]:
         """Natural-log probabilities of given tokens behind the prompt; the cache is left as `complete` leaves it."""
-        if len(ids) > room_for(request, self.max_context):
+        if len(ids) > room_for(generation, self.max_context):
             raise RequestError(f"The prompt and the {len(ids)} tokens to score do not fit the model's context.")
-        if not len(request.prompt):
+        if not len(generation.prompt):
             raise RequestError("Without a prompt there is nothing to score the first token by.")
-        with self._dropped_if_broken(request.document):
-            return self._score(request, ids)
+        with self._dropped_if_broken(generation.request.document):
+            return self._score(generation, ids)
 
-    def _score(self, request: CompletionRequest, ids: IntArray) -> list[float]:
-        cache = self._open(request.document)
-        self._splice(cache, request)
-        hidden = self._encode_holes(cache, request, never_cancelled)
-        end = len(request.prompt)
+    def _score(self, generation: Generation, ids: IntArray) -> list[float]:
+        cache = self._open(generation.request.document)
+        self._splice(cache, generation)
+        hidden = self._encode_holes(cache, generation, never_cancelled)
+        end = len(generation.prompt)
         try:
             if len(ids) > 1:
                 slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
@@ -110,8 +104,8 @@ class EmbeddedEngine:
             logits = self.decoder.logits(hidden)
         finally:
             cache.truncate(end)
-        copies = Copies(request.prompt, self._copying, len(ids))
-        beginning = Beginning(self._vocabulary, request.prompt.begun)
+        copies = Copies(generation.prompt, self._copying, len(ids))
+        beginning = Beginning(self._vocabulary, generation.prompt.begun)
         found = []
         for token, row in zip(ids.tolist(), logits, strict=True):
             found.append(float(beginning.among(copies.mixed(row))[token]))
@@ -119,14 +113,14 @@ class EmbeddedEngine:
             beginning.rest_of(self._tokenizer.token_bytes(token))
         return found
 
-    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
-        room_for(request, self.max_context)
-        if not len(request.prompt):
+    def encode_ahead(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> None:
+        room_for(generation, self.max_context)
+        if not len(generation.prompt):
             return
-        with self._dropped_if_broken(request.document):
-            cache = self._open(request.document)
-            self._splice(cache, request)
-            self._encode_holes(cache, request, cancelled)
+        with self._dropped_if_broken(generation.request.document):
+            cache = self._open(generation.request.document)
+            self._splice(cache, generation)
+            self._encode_holes(cache, generation, cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         cache = self._caches.get(document)
@@ -190,12 +184,12 @@ class EmbeddedEngine:
                 ) from error
             raise
 
-    def _splice(self, cache: KVCache, request: CompletionRequest) -> TokenCounts:
+    def _splice(self, cache: KVCache, generation: Generation) -> TokenCounts:
         """Lay the cache out for the prompt and count where its tokens come from."""
-        prompt = request.prompt
+        prompt = generation.prompt
         held = cache.length
-        plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, request.reuse)
-        cache.reserve(len(prompt) + room_for(request, self.max_context))
+        plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, prompt, generation.request.reuse)
+        cache.reserve(len(prompt) + room_for(generation, self.max_context))
         cache.splice(plan, prompt)
         self._keep_budget(cache)
         return _count(plan, cache)
@@ -212,7 +206,7 @@ class EmbeddedEngine:
             if cache is not used:
                 del self._caches[document]
 
-    def _encode_holes(self, cache: KVCache, request: CompletionRequest, cancelled: CancelCheck) -> torch.Tensor:
+    def _encode_holes(self, cache: KVCache, generation: Generation, cancelled: CancelCheck) -> torch.Tensor:
         """Encode what the cache lacks, in slices; the hidden state of the last token, [1, hidden_size]."""
         holes = cache.holes()
         hidden = torch.empty(0)
@@ -221,8 +215,8 @@ class EmbeddedEngine:
                 raise Cancelled("The request was withdrawn.")
             slots = holes[start : start + PREFILL_SLICE]
             with kept_apart() if len(holes) <= SHORT_PASS else nullcontext():
-                hidden = self._run(cache, request.prompt.ids[slots], slots, wanted=1)
-            cache.fill(slots, request.prompt)
+                hidden = self._run(cache, generation.prompt.ids[slots], slots, wanted=1)
+            cache.fill(slots, generation.prompt)
         return hidden
 
     def _run(self, cache: KVCache, ids: IntArray, slots: IntArray, *, wanted: int | None = None) -> torch.Tensor:
@@ -231,51 +225,43 @@ class EmbeddedEngine:
     def _decode(
         self,
         cache: KVCache,
-        request: CompletionRequest,
+        generation: Generation,
         logits: torch.Tensor,
         limit: int,
+        transcript: Transcript,
         watch: _Watch,
         cancelled: CancelCheck,
-    ) -> Completion:
-        """Generate until the stop rule, an end token or the limit. Leaves generated and drafted slots in the cache."""
-        sampler = Sampler(request.sampling)
-        copies = Copies(request.prompt, self._copying, limit)
-        beginning = Beginning(self._vocabulary, request.prompt.begun)
-        utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
-        text = ""
-        logprobs: list[float] = []
-        timings = Timings()
+    ) -> tuple[Finish, float]:
+        """Generate until the stop rule, an end token or the limit: why it ended, and when the first token was there.
+
+        Leaves generated and drafted slots in the cache.
+        """
+        sampler = Sampler(generation.request.sampling)
+        copies = Copies(generation.prompt, self._copying, limit)
+        beginning = Beginning(self._vocabulary, generation.prompt.begun)
+        first_token = 0.0
         scores, draft = deque([logits]), deque[int]()
-        while len(logprobs) < limit:
+        while len(transcript) < limit:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
             token, logprob = sampler.choose(beginning.among(copies.mixed(scores.popleft())))
-            if not logprobs:
-                timings.first_token = watch.total()
-            if token in request.prompt.end_ids:
-                return _completion(text, logprobs, timings, watch, "end")
-            logprobs.append(logprob)
+            first_token = first_token or watch.total()
+            if token in generation.prompt.end_ids:
+                return "end", first_token
             copies.append(token)
-            text += utf8.decode(beginning.rest_of(self._tokenizer.token_bytes(token)))
-            cut = request.stop(text)
-            if cut is not None:
-                return _completion(text[:cut], logprobs, timings, watch, "stop")
-            if len(logprobs) == 1:
+            transcript.add(token, beginning.rest_of(self._tokenizer.token_bytes(token)), logprob)
+            if transcript.stop_by(generation.stop):
+                return "stop", first_token
+            if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
-            room = limit - len(logprobs)
+            room = limit - len(transcript)
             if room and not (draft and draft.popleft() == token):  # else its scores are there
                 draft = deque(copies.draft(min(self.draft_tokens, room - 1)).tolist())
                 ids = np.array([token, *draft], dtype=np.int32)
-                first = len(request.prompt) + len(logprobs) - 1
+                first = len(generation.prompt) + len(transcript) - 1
                 hidden = self._run(cache, ids, np.arange(first, first + len(ids), dtype=np.int32))
                 scores = deque(self.decoder.logits(hidden))
-        return _completion(text, logprobs, timings, watch, "length")
-
-
-def _completion(text: str, logprobs: list[float], timings: Timings, watch: _Watch, finish: str) -> Completion:
-    timings.decode = watch.lap()
-    counts = TokenCounts(generated=len(logprobs))
-    return Completion(text, sum(logprobs), logprobs, counts, timings, finish)  # type: ignore[arg-type]
+        return "length", first_token
 
 
 def _count(plan: ReusePlan, cache: KVCache) -> TokenCounts:

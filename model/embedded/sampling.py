@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.engine import Sampling
+from model.request import Sampling
 
 NUCLEUS = 256
 """Tokens among which the most probable are looked for first: to sort a vocabulary takes as long as a decoding step."""

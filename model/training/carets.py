@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
 from ast_tools.tree import SyntaxTree
-from model.engine import ModelError
+from model.errors import ModelError
 from model.training.corpus import CorpusFile
 
 SEED = 20

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.factory import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from datasketch import MinHash, MinHashLSH
 
-from model.engine import ModelError
+from model.errors import ModelError
 
 PACKAGES = Path(__file__).with_name("packages.txt")
 HELD_OUT_PACKAGES = Path(__file__).with_name("held_out.txt")

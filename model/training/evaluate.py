@@ -1,7 +1,9 @@
 """How much typing a model saves in packages it has never seen, asked as an editor asks it.
 
-Every figure comes from the embedded engine through `model.completer`: the same tokens, window, prompt and cache as in
-an editor, one completion of the rest of the line at each caret, greedy.
+Every figure comes from the embedded engine through `model.assistant`: tokens, window, prompt and cache are an editor's,
+greedy. All rows but "as shown" are of the model itself: what it writes up to the line's end. "as shown" is the
+first line of what an editor would show: generation ends by the stop rule of the place, and what the file has already is
+taken away.
 
     exact match         the whole rest of the line is right, white space at its end aside
     edit similarity     0 to 100, difflib's ratio of what was written to what stands there
@@ -18,16 +20,19 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ast_tools.languages import language_for
 from ast_tools.text import Text
-from model.completer import Completer
-from model.engine import ModelError, ReuseMode
+from model.assistant.assistant import Assistant
+from model.engine_completer import EngineCompleter
+from model.errors import ModelError
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine, weights
+from model.request import Request, ReuseMode
 from model.snapshot import Snapshot
 from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, SEED, Caret, draw_carets, edit_before
@@ -124,11 +129,12 @@ class Evaluation:
     def __init__(self, model: Path, carets: Sequence[Caret], report: Report) -> None:
         loaded = load_embedded(EngineSettings(model=str(model), context_tokens=max(BUDGETS)))
         self._completers = {
-            budget: Completer(
+            budget: EngineCompleter(
                 loaded.engine, loaded.tokenizer, loaded.layout, model_name=loaded.model_name, context_tokens=budget
             )
             for budget in BUDGETS
         }
+        self._assistant = Assistant(self._completers[MAIN])
         self.model_name = loaded.model_name
         self._carets, self._report = carets, report
 
@@ -136,9 +142,9 @@ class Evaluation:
         """The whole file around each caret, as much of it as the budget holds; typed and by kind with `MAIN`."""
         score, completer = Score(), self._completers[budget]
         for caret in self._each(f"{budget} tokens of context"):
-            snapshot = Snapshot("file", Text(caret.data[: caret.offset] + caret.data[caret.line_end :]))
-            written = _complete(completer, snapshot, caret.offset, "exact")
-            logprobs = completer.score(snapshot, caret.offset, caret.truth.encode(), reuse="exact")
+            request = _request(caret, reuse="exact")
+            written = _line(completer, request)
+            logprobs = completer.score(replace(request, max_tokens=1), caret.truth.encode())
             kept = [score]
             if budget == MAIN:
                 kept.append(score.by_kind.setdefault(caret.kind, Score()))
@@ -150,11 +156,23 @@ class Evaluation:
             completer.forget("file")
         return score
 
+    def as_shown(self) -> Score:
+        """What an editor shows; typed and by kind as `with_context`."""
+        score = Score()
+        for caret in self._each("as shown"):
+            written = self._shown(caret, "")
+            for each in (score, score.by_kind.setdefault(caret.kind, Score())):
+                each.add(caret, written)
+            score.add_saved(caret, partial(self._shown_after, caret, written))
+            self._assistant.forget("file")
+        return score
+
     def without_suffix(self) -> Score:
         """Nothing behind the caret, as at a file's end."""
         score, completer = Score(), self._completers[MAIN]
         for caret in self._each("no text after the caret"):
-            score.add(caret, _complete(completer, Snapshot("file", Text(caret.data[: caret.offset])), caret.offset))
+            snapshot = Snapshot("file", Text(caret.data[: caret.offset]))
+            score.add(caret, _line(completer, Request(snapshot, caret.offset, MAX_TOKENS, reuse="exact")))
             completer.forget("file")
         return score
 
@@ -165,27 +183,27 @@ class Evaluation:
             past = edit_before(caret, rng)
             rest = caret.line_end - caret.offset
             before = past.data[: past.caret] + past.data[past.caret + rest :]
-            completer.encode_ahead(Snapshot("file", Text(before), 0), past.caret, max_tokens=MAX_TOKENS, reuse=reuse)
+            completer.encode_ahead(Request(Snapshot("file", Text(before), 0), past.caret, MAX_TOKENS, reuse=reuse))
             data = past.edit.apply_to(before)
-            snapshot = Snapshot("file", Text(data), 1, (past.edit,))
-            completion = completer.complete(
-                snapshot, caret.offset, max_tokens=MAX_TOKENS, reuse=reuse, stop=end_of_line
-            )
+            request = Request(Snapshot("file", Text(data), 1, (past.edit,)), caret.offset, MAX_TOKENS, reuse=reuse)
+            completion = completer.complete(request, end_of_line)
             score.add(caret, completion.text)
-            score.add_probability(
-                caret,
-                completer.score(snapshot, caret.offset, caret.truth.encode(), reuse=reuse, max_tokens=MAX_TOKENS),
-            )
-            score.stale += completion.tokens.stale
+            score.add_probability(caret, completer.score(request, caret.truth.encode()))
+            score.stale += completion.counts.stale
             completer.forget("file")
         return score
 
-    def _typed(self, completer: Completer, caret: Caret, first: str, typed: str) -> str:
+    def _shown(self, caret: Caret, typed: str) -> str:
+        """The first line of what an editor shows once `typed` has been typed at the caret."""
+        answer = self._assistant.suggest(_request(caret, typed, reuse="exact"))
+        return answer.items[0].text.partition("\n")[0] if answer.items else ""
+
+    def _shown_after(self, caret: Caret, first: str, typed: str) -> str:
+        return self._shown(caret, typed) if typed else first
+
+    def _typed(self, completer: EngineCompleter, caret: Caret, first: str, typed: str) -> str:
         """What is suggested once `typed` has been typed at the caret; `first` is what was suggested before that."""
-        if not typed:
-            return first
-        data = caret.data[: caret.offset] + typed.encode() + caret.data[caret.line_end :]
-        return _complete(completer, Snapshot("file", Text(data)), caret.offset + len(typed.encode()), "exact")
+        return _line(completer, _request(caret, typed, reuse="exact")) if typed else first
 
     def _each(self, what: str) -> Iterator[Caret]:
         for i, caret in enumerate(self._carets):
@@ -227,6 +245,7 @@ def evaluate(
     modes: tuple[ReuseMode, ...] = ("exact", "pie")
     conditions: dict[str, Callable[[], Score]] = {
         **{f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS},
+        "as shown": evaluation.as_shown,
         "no suffix": evaluation.without_suffix,
         **{f"after an edit, {reuse}": partial(evaluation.after_edit, reuse) for reuse in modes},
         "copy of the most similar line": partial(_baseline, carets, copy_line),
@@ -296,8 +315,17 @@ def _after(complete: Callable[[bytes], str], before: bytes, typed: str) -> str:
     return complete(before + typed.encode())
 
 
-def _complete(completer: Completer, snapshot: Snapshot, caret: int, reuse: ReuseMode = "exact") -> str:
-    return completer.complete(snapshot, caret, max_tokens=MAX_TOKENS, reuse=reuse, stop=end_of_line).text
+def _request(caret: Caret, typed: str = "", *, reuse: ReuseMode) -> Request:
+    """What an editor asks when the rest of the caret's line is not written yet, but for what was typed of it."""
+    begun = caret.data[: caret.offset] + typed.encode()
+    path = caret.file.path
+    text = Text(begun + caret.data[caret.line_end :])
+    return Request(Snapshot("file", text, path=path, language=language_for(path)), len(begun), MAX_TOKENS, reuse=reuse)
+
+
+def _line(completer: EngineCompleter, request: Request) -> str:
+    """What the model writes up to the line's end."""
+    return completer.complete(request, end_of_line).text
 
 
 def end_of_line(text: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.machine import weights
 from model.training.corpus import load_manifest, write_manifest
 from model.training.fit_copying import fit

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast_tools.text import Text
-from model.completer import Completer
 from model.embedded.copying import FILE_NAME, MAX_MATCH, Copies, Weights
+from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
+from model.request import Request
 from model.snapshot import Snapshot
 from model.tokenizer import Tokenizer
 from model.training.carets import Caret, draw_carets
@@ -66,15 +67,17 @@ def sample(files: TokenFiles, tokenizer: Tokenizer, count: int, seed: int) -> li
     return texts
 
 
-def observe(completer: Completer, caret: Caret) -> list[Observation]:
+def observe(completer: EngineCompleter, caret: Caret) -> list[Observation]:
     """What the model and the copy say of the rest of a caret's line, given all before each of its tokens.
 
     Tokens that begin in front of the caret are no evidence: the choice among them is not free.
     """
     data = caret.data[: caret.offset] + caret.data[caret.line_end :]
     snapshot, truth = Snapshot("file", Text(data)), caret.truth.encode()
-    logprobs = completer.score(snapshot, caret.offset, truth, reuse="exact")
-    prompt = completer.prompt(snapshot, caret.offset, len(completer.tokenizer.encode(truth)))
+    num_tokens = len(completer.tokenizer.encode(truth))
+    request = Request(snapshot, caret.offset, max_tokens=num_tokens, reuse="exact")
+    logprobs = completer.score(request, truth)
+    prompt = completer.prompt(request)
     written = completer.tokenizer.encode(prompt.begun + truth)
     copies = Copies(prompt, (0.0,) * MAX_MATCH, len(written))
     completer.forget("file")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.engine import ModelError
+from model.errors import ModelError
 
 Parameters = dict[str, Tensor]
 

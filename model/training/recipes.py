@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.training.network import Shape
 
 RECIPES = Path(__file__).with_name("recipes.toml")

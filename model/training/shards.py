@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ast_tools.languages import language_for
-from model.engine import ModelError
+from model.errors import ModelError
 from model.tokenizer import HubTokenizer
 from model.training.corpus import CorpusFile
 from model.training.tokenizer import FILE, PATH, special_id

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset
 
 from model.embedded.checkpoint import best_dtype
-from model.engine import ModelError
+from model.errors import ModelError
 from model.machine import weights as digest_of
 from model.training import network
 from model.training.data import Batch, Sampler

@@ -6,27 +6,19 @@ With the plugin the server keeps each document's cache through edits, and a prom
 
 from __future__ import annotations
 
-import codecs
 import logging
 import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from model.engine import (
-    CancelCheck,
-    Cancelled,
-    Completion,
-    CompletionRequest,
-    RequestError,
-    Timings,
-    TokenCounts,
-    never_cancelled,
-    room_for,
-)
+from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
+from model.errors import Cancelled, RequestError
+from model.request import CancelCheck, never_cancelled
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import common_prefix
+from model.transcript import Transcript
 from model.vllm.http import Connection, ServerRefused
 from model.vllm.steps import RemoteDocument, Step
 from model.vllm.text import TextTokenizer
@@ -60,18 +52,14 @@ DOCUMENT_HEADER = "X-Session-Id"
 class _Answer:
     """What has been heard of one streamed answer."""
 
-    request: CompletionRequest
+    generation: Generation
     tokenizer: Tokenizer
     started: float
-    text: str = ""
-    logprobs: list[float] = field(default_factory=list)
-    finish: str = "length"
+    transcript: Transcript = field(default_factory=Transcript)
+    finish: Finish = "length"
     first_token: float = 0.0
     num_cached: int | None = None
     error: str | None = None
-
-    def __post_init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="ignore")
 
     def heard(self, event: dict[str, Any]) -> bool:
         """Take in one event; True once no more is wanted."""
@@ -82,36 +70,52 @@ class _Answer:
         self.num_cached = details.get("cached_tokens", self.num_cached)
         for choice in event.get("choices") or []:
             self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
-            tokens = choice.get("token_ids")
-            logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or [0.0] * len(tokens or [])
-            if tokens is None and choice.get("text") and self._take_text(choice["text"]):
+            ids, logprobs = choice.get("token_ids"), choice.get("logprobs") or {}
+            if self._take_text(choice, logprobs) if ids is None else self._take_ids(ids, logprobs):
                 return True
-            for token, logprob in zip(tokens or [], logprobs, strict=False):
-                if token in self.request.prompt.end_ids:
-                    self.finish = "end"
-                    return True
-                if self._take(self._utf8.decode(self.tokenizer.token_bytes(token)), logprob or 0.0):
-                    return True
             if choice.get("finish_reason") == "stop":
                 self.finish = "end"
         return False
 
-    def _take_text(self, piece: str) -> bool:
-        """The same of a server that does not tell its tokens, and may write out the marker at which it should end."""
-        is_enough = self._take(piece, 0.0)
-        if isinstance(self.tokenizer, TextTokenizer):
-            text = self.tokenizer.without_markers(self.text)
-            if text != self.text:
-                self.text, self.finish, is_enough = text, "end", True
+    def _take_ids(self, ids: list[int], logprobs: dict[str, Any]) -> bool:
+        for token, logprob in zip(ids, _known(logprobs, len(ids)), strict=True):
+            if token in self.generation.prompt.end_ids:
+                self.finish = "end"
+                return True
+            if self._take(token, self.tokenizer.token_bytes(token), logprob):
+                return True
+        return False
+
+    def _take_text(self, choice: dict[str, Any], logprobs: dict[str, Any]) -> bool:
+        """The same of a server that does not name its tokens, and may write out the marker at which it should end."""
+        text = choice.get("text") or ""
+        pieces = logprobs.get("tokens") or []
+        if "".join(map(str, pieces)) != text:  # none, or tokens that are no whole characters
+            pieces = [text] if text else []
+            logprobs = {}
+        for piece, logprob in zip(pieces, _known(logprobs, len(pieces)), strict=True):
+            is_enough = self._take(None, piece.encode("utf-8", errors="replace"), logprob)
+            if isinstance(self.tokenizer, TextTokenizer):
+                length = len(self.tokenizer.without_markers(self.transcript.text))
+                if length < len(self.transcript.text):
+                    self.transcript.cut(length)
+                    self.finish, is_enough = "end", True
+            if is_enough:
+                return True
+        return False
+
+    def _take(self, token: int | None, piece: bytes, logprob: float | None) -> bool:
+        self.transcript.add(token, piece, logprob)
+        is_enough = self.transcript.stop_by(self.generation.stop)
+        if is_enough:
+            self.finish = "stop"
         return is_enough
 
-    def _take(self, piece: str, logprob: float) -> bool:
-        self.logprobs.append(logprob)
-        self.text += piece
-        cut = self.request.stop(self.text)
-        if cut is not None:
-            self.text, self.finish = self.text[:cut], "stop"
-        return cut is not None
+
+def _known(logprobs: dict[str, Any], count: int) -> list[float | None]:
+    """The log-probabilities of so many tokens, None where the server does not say."""
+    found = logprobs.get("token_logprobs") or []
+    return [float(value) if isinstance(value, int | float) else None for value in [*found, *[None] * count][:count]]
 
 
 class VllmEngine:
@@ -144,38 +148,54 @@ class VllmEngine:
         self.speaks_tokens = not isinstance(tokenizer, TextTokenizer)
         self.has_plugin = version is not None and self.speaks_tokens and self._finds_plugin(cancelled)
 
-    def complete(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> Completion:
+    @property
+    def details(self) -> dict[str, str]:
+        return {
+            "server": f"vLLM {self.version}" if self.version else "another, without vLLM's version",
+            "plugin": "answers" if self.has_plugin else "does not answer",
+            "prompts": "token ids" if self.speaks_tokens else "text: the server does not show its tokenizer",
+            "log-probabilities": "asked for" if self.version else "not asked for",
+        }
+
+    def complete(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> Completion:
         started = time.perf_counter()
-        limit = room_for(request, self.max_context)
-        if not len(request.prompt):
+        limit = room_for(generation, self.max_context)
+        request, prompt = generation.request, generation.prompt
+        if not len(prompt):
             return Completion("")
-        answer = _Answer(request, self._tokenizer, started)
-        counts = TokenCounts(prompt=len(request.prompt))
+        answer = _Answer(generation, self._tokenizer, started)
         document = self._open(request.document)
         if self.has_plugin and request.reuse == "pie":
-            for step in document.steps(request.prompt, counts):
+            steps = document.steps(prompt)
+            counts = steps.counts
+            for step in steps:
                 if step.is_last:
-                    self._stream(request, limit, answer, self._of_step(step), document, cancelled)
+                    self._stream(answer, limit, self._of_step(step), document, cancelled)
                 else:
                     self._compute(step, cancelled)
         else:
-            prompt = self._prompt_of(request.prompt.ids)
+            body = self._prompt_of(prompt.ids)
             if self.version is not None and request.reuse == "off":
-                prompt["cache_salt"] = uuid.uuid4().hex
-            self._stream(request, limit, answer, prompt, document, cancelled)
-            self._count_prefix(request, answer, counts)
-        counts.generated = len(answer.logprobs)
+                body["cache_salt"] = uuid.uuid4().hex
+            self._stream(answer, limit, body, document, cancelled)
+            counts = self._count_prefix(generation, answer)
         total = (time.perf_counter() - started) * 1000
-        timings = Timings(first_token=answer.first_token, decode=total - answer.first_token, total=total)
-        finish: Any = answer.finish
-        return Completion(answer.text, sum(answer.logprobs), answer.logprobs, counts, timings, finish)
+        transcript = answer.transcript
+        return Completion(
+            transcript.text,
+            transcript.tokens(),
+            replace(counts, generated=len(transcript)),
+            Timings(first_token=answer.first_token, decode=total - answer.first_token, total=total),
+            answer.finish,
+        )
 
-    def encode_ahead(self, request: CompletionRequest, cancelled: CancelCheck = never_cancelled) -> None:
+    def encode_ahead(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> None:
         """Have the edited spans computed; the prompt's end, too, where it is long."""
-        room_for(request, self.max_context)
-        if not self.has_plugin or request.reuse != "pie" or not len(request.prompt):
+        room_for(generation, self.max_context)
+        request, prompt = generation.request, generation.prompt
+        if not self.has_plugin or request.reuse != "pie" or not len(prompt):
             return
-        for step in self._open(request.document).steps(request.prompt):
+        for step in self._open(request.document).steps(prompt):
             if step.is_last and step.end - step.start <= AHEAD:
                 return
             self._compute(step, cancelled)
@@ -244,18 +264,20 @@ class VllmEngine:
 
     def _stream(
         self,
-        request: CompletionRequest,
-        limit: int,
         answer: _Answer,
+        limit: int,
         prompt: dict[str, Any],
         document: RemoteDocument,
         cancelled: CancelCheck,
     ) -> None:
-        sampling = request.sampling
+        generation = answer.generation
+        sampling = generation.request.sampling
         body = self._body(limit) | prompt | {"stream": True}
+        if self.version is not None:
+            body["logprobs"] = 0
         if self.version is not None and self.speaks_tokens:
-            body |= {"logprobs": 0, "return_token_ids": True, "skip_special_tokens": False}
-            body |= {"stop_token_ids": sorted(request.prompt.end_ids), "stream_options": {"include_usage": True}}
+            body |= {"return_token_ids": True, "skip_special_tokens": False}
+            body |= {"stop_token_ids": sorted(generation.prompt.end_ids), "stream_options": {"include_usage": True}}
         elif self.version is not None and isinstance(self._tokenizer, TextTokenizer) and self._tokenizer.knows_markers:
             body["skip_special_tokens"] = False  # an answer ends at its first marker, which vLLM would leave out
         if sampling.temperature > 0:
@@ -267,13 +289,13 @@ class VllmEngine:
         if answer.error:
             raise ServerRefused(f"The server could not answer: {answer.error[:200]}")
 
-    def _count_prefix(self, request: CompletionRequest, answer: _Answer, counts: TokenCounts) -> None:
+    def _count_prefix(self, generation: Generation, answer: _Answer) -> TokenCounts:
         """What the server's own prefix caching kept: as it says, else as the common front with the request before."""
-        ids = request.prompt.ids
+        ids, request = generation.prompt.ids, generation.request
         before = self._latest_ids.get(request.document, ids[:0])
         shorter = min(len(before), len(ids) - 1)
         kept = answer.num_cached
         if kept is None:
             kept = common_prefix(before[:shorter], ids[:shorter]) if request.reuse != "off" else 0
-        counts.kept, counts.encoded = kept, counts.prompt - kept
         self._latest_ids[request.document] = ids
+        return TokenCounts(prompt=len(ids), kept=kept, encoded=len(ids) - kept)

@@ -8,21 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from model.completer import Completer
-from model.engine import (
-    CancelCheck,
-    Cancelled,
-    Completion,
-    KeyturnError,
-    ModelError,
-    RequestError,
-    ReuseMode,
-    Sampling,
-    StopRule,
-    never_cancelled,
-    never_stop,
-)
-from model.snapshot import Snapshot
+from model.completer import Completer, Description
+from model.engine import Completion, StopRule, never_stop
+from model.errors import Cancelled, KeyturnError, ModelError, RequestError
+from model.request import CancelCheck, Request, never_cancelled
 from model.vllm.discover import Site
 from model.vllm.http import ServerAway, ServerRefused
 
@@ -45,8 +34,10 @@ LOOK = 10.0
 """Seconds from one such question to the next at least."""
 
 
-class ServerCompleter:
-    """Behaves as a `Completer`. What goes wrong with the server is said once, and is tried again after a while.
+class FallbackCompleter:
+    """The server while it answers, else the embedded model.
+
+    What goes wrong with the server is said once, and it is asked again after a while.
 
     A server that comes back is looked at anew: it may serve another model, and holds no documents. It may have been
     away unnoticed, so the same is asked of one that refuses a request and of one that was not asked for a while.
@@ -68,62 +59,21 @@ class ServerCompleter:
         self._error: KeyturnError = ServerAway("The server has not been asked yet.")
         self._reach(never_cancelled)
 
-    @property
-    def model_name(self) -> str:
+    def describe(self) -> Description:
         current = self._remote or self._local
-        return current.model_name if current else "no model"
-
-    @property
-    def engine_name(self) -> str:
-        return "embedded" if self._remote is None and self._local is not None else "vllm"
-
-    @property
-    def max_context(self) -> int:
-        current = self._remote or self._local
-        return current.max_context if current else 0
+        return current.describe() if current else Description("no model", "vllm", 0)
 
     def complete(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        sampling: Sampling = Sampling(),
-        reuse: ReuseMode = "pie",
-        stop: StopRule = never_stop,
-        cancelled: CancelCheck = never_cancelled,
+        self, request: Request, stop: StopRule = never_stop, cancelled: CancelCheck = never_cancelled
     ) -> Completion:
-        """As `Completer.complete`; raises what the server raised where nothing stands in for it."""
-
-        def ask(completer: Completer) -> Completion:
-            return completer.complete(
-                snapshot,
-                caret,
-                max_tokens=max_tokens,
-                sampling=sampling,
-                reuse=reuse,
-                stop=stop,
-                cancelled=cancelled,
-            )
-
-        answer = self._ask(ask, cancelled)
+        """Raises what the server raised where nothing stands in for it."""
+        answer = self._ask(lambda completer: completer.complete(request, stop, cancelled), cancelled)
         if self._remote is not None:
             self._pause, self._last_withdrawn = FIRST_PAUSE, -math.inf
         return answer
 
-    def encode_ahead(
-        self,
-        snapshot: Snapshot,
-        caret: int,
-        *,
-        max_tokens: int = 64,
-        reuse: ReuseMode = "pie",
-        cancelled: CancelCheck = never_cancelled,
-    ) -> None:
-        def ask(completer: Completer) -> None:
-            completer.encode_ahead(snapshot, caret, max_tokens=max_tokens, reuse=reuse, cancelled=cancelled)
-
-        self._ask(ask, cancelled)
+    def encode_ahead(self, request: Request, cancelled: CancelCheck = never_cancelled) -> None:
+        self._ask(lambda completer: completer.encode_ahead(request, cancelled), cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         return self._ask(lambda completer: completer.refresh(document, cancelled), cancelled)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint_files import text_ends
-from model.completer import Completer
-from model.engine import CancelCheck, ModelError, never_cancelled
+from model.engine_completer import EngineCompleter
+from model.errors import ModelError
 from model.prompt import Layout
+from model.request import CancelCheck, never_cancelled
 from model.tokenizer import HubTokenizer, Tokenizer
 from model.vllm.client import VllmEngine
 from model.vllm.http import Connection, ServerAway, ServerRefused
@@ -76,7 +77,7 @@ class Site:
         """Whether the server says something else of itself now. Raises `ServerAway` or `ServerRefused`."""
         return describe(self._connection, self._model, cancelled) != self._server
 
-    def connect(self, cancelled: CancelCheck = never_cancelled) -> Completer:
+    def connect(self, cancelled: CancelCheck = never_cancelled) -> EngineCompleter:
         """A completer that asks the server. Raises `ServerAway`, `ServerRefused` or `ModelError` with a sentence."""
         self.check(cancelled)
         connection = self._connection
@@ -103,7 +104,7 @@ class Site:
         if server.version is not None and not engine.has_plugin:
             self._notice(f"The server at {connection.address} {_lack(server, engine)}")
         name = server.model.rstrip("/").rsplit("/", 1)[-1]
-        return Completer(engine, found, layout, model_name=name, context_tokens=self._context_tokens * scale)
+        return EngineCompleter(engine, found, layout, model_name=name, context_tokens=self._context_tokens * scale)
 
     def _tokenizer_folder(self, server: Server, cancelled: CancelCheck) -> Path | None:
         """The folder of the served model's tokenizer: the one that is set, the server's own, one on this machine."""

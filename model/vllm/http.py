@@ -22,15 +22,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from model.engine import (
-    CancelCheck,
-    Cancelled,
-    EngineError,
-    KeyturnError,
-    ModelError,
-    RequestError,
-    never_cancelled,
-)
+from model.errors import Cancelled, EngineError, KeyturnError, ModelError, RequestError
+from model.request import CancelCheck, never_cancelled
 
 logger = logging.getLogger(__name__)
 

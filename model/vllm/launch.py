@@ -10,7 +10,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from model.engine import KeyturnError
+from model.errors import KeyturnError
 from model.vllm.plugin import CONNECTOR
 
 ENDPOINT = "keyturn"

@@ -55,6 +55,17 @@ class Step:
         return self.end == len(self.prompt)
 
 
+class Steps(Iterator[Step]):
+    """The requests of one prompt, and `counts`, what they are expected to compute and to keep."""
+
+    def __init__(self, counts: TokenCounts, steps: Iterator[Step]) -> None:
+        self.counts = counts
+        self._steps = steps
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+
 class RemoteDocument:
     """What the server holds of one document, as far as this client knows.
 
@@ -69,11 +80,8 @@ class RemoteDocument:
         self._epoch = 0
         self._prompt: Prompt | None = None
 
-    def steps(self, prompt: Prompt, counts: TokenCounts | None = None) -> Iterator[Step]:
-        """The requests for a prompt, in order. A step counts as done once the next one is asked for, or their end.
-
-        `counts` is filled in with what is expected.
-        """
+    def steps(self, prompt: Prompt) -> Steps:
+        """The requests for a prompt, in order. A step counts as done once the next one is asked for, or their end."""
         held = self.held
         length = held.length
         plan = plan_reuse(held.ids[:length], held.serials[:length], held.exact_length, prompt, "pie")
@@ -82,11 +90,12 @@ class RemoteDocument:
         held.splice(plan, prompt)
         self._prompt = prompt
         spans = self._spans()
-        if counts is not None:
-            _count(plan, prompt, spans, held, counts)
+        return Steps(_count(plan, prompt, spans, held), self._each(prompt, spans))
+
+    def _each(self, prompt: Prompt, spans: list[tuple[int, int]]) -> Iterator[Step]:
         for start, end in spans:
             yield self._step(start, end)
-            held.fill(np.arange(start, end, dtype=np.int32), prompt)
+            self.held.fill(np.arange(start, end, dtype=np.int32), prompt)
 
     def refresh_step(self) -> Step | None:
         """A request that computes stale tokens near the anchor, or of the lead, again, None where there are none; then
@@ -125,17 +134,19 @@ class RemoteDocument:
         return Step(self._prompt, start, end, params, salt(self.name, self._epoch))
 
 
-def _count(
-    plan: ReusePlan, prompt: Prompt, spans: list[tuple[int, int]], held: HeldTokens, counts: TokenCounts
-) -> None:
+def _count(plan: ReusePlan, prompt: Prompt, spans: list[tuple[int, int]], held: HeldTokens) -> TokenCounts:
     moved = np.zeros(len(prompt), dtype=np.bool_)
     for run in plan.runs:
         moved[run.new : run.new + run.length] = run.old != run.new
     computed = np.zeros(len(prompt), dtype=np.bool_)
     for start, end in spans:
         computed[start:end] = True
-    counts.prompt = len(prompt)
-    counts.encoded = int(np.count_nonzero(computed))
-    counts.turned = int(np.count_nonzero(moved & ~computed))
-    counts.kept = counts.prompt - counts.encoded - counts.turned
-    counts.stale = int(np.count_nonzero(held.stale[: len(prompt)] & ~computed))
+    encoded = int(np.count_nonzero(computed))
+    turned = int(np.count_nonzero(moved & ~computed))
+    return TokenCounts(
+        prompt=len(prompt),
+        kept=len(prompt) - encoded - turned,
+        turned=turned,
+        encoded=encoded,
+        stale=int(np.count_nonzero(held.stale[: len(prompt)] & ~computed)),
+    )

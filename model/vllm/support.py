@@ -10,7 +10,7 @@ from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.rope import TURNED, inverse_frequencies, is_table_of
 
 MODEL_TYPES = frozenset(

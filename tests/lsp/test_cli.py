@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from lsp.cli import main
-from model.completer import MAX_DOCUMENTS
+from model.engine_completer import MAX_DOCUMENTS
 from tests.lsp.client import PATIENCE, environment
 
 SCRIPT = {
@@ -21,10 +22,11 @@ SCRIPT = {
         {"after": "broken", "fail": "The engine broke; start it again."},
         {"after": "🎈", "text": "pop()"},
         {"after": "silent", "text": ""},
+        {"after": "size = ", "text": "größe(a)\nmore", "unsure": ["a"]},
     ],
     "default": {"text": "hello"},
 }
-ANSWER = {"id", "text", "logprob", "tokens", "timings_ms"}
+ANSWER = {"id", "text", "logprob", "tokens", "counts", "timings_ms"}
 TOKENS = {"prompt", "kept", "turned", "encoded", "generated", "stale"}
 TIMINGS = {"tokenize", "turn", "encode", "first_token", "decode", "total"}
 
@@ -69,9 +71,29 @@ def test_complete_prints_json(tmp_path: Path) -> None:
     result = keyturn(tmp_path, "complete", "a.py:2:3", "--json")
     answer = json.loads(result.stdout)
     assert set(answer) == ANSWER | {"range", "model", "engine"}
-    assert (set(answer["tokens"]), set(answer["timings_ms"])) == (TOKENS, TIMINGS)
+    assert (set(answer["counts"]), set(answer["timings_ms"])) == (TOKENS, TIMINGS)
     assert (answer["text"], answer["engine"], answer["model"]) == ("pop()", "scripted", "script.json")
     assert answer["range"] == {"start": {"line": 1, "character": 3}, "end": {"line": 1, "character": 3}}
+
+
+def test_what_a_model_does_not_say_is_null(tmp_path: Path) -> None:
+    """Unknown is not certain: 0.0 would say that the model has no doubt."""
+    (tmp_path / "a.py").write_text("pri", encoding="utf-8")
+    answer = json.loads(keyturn(tmp_path, "complete", "a.py:1:4", "--json").stdout)
+    assert answer["logprob"] is None
+    assert [token["logprob"] for token in answer["tokens"]] == [None] * len(answer["tokens"]) != []
+
+
+def test_tokens_tile_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("size = ", encoding="utf-8")
+    answer = json.loads(keyturn(tmp_path, "complete", "a.py:1:8", "--json").stdout)
+    data, tokens = answer["text"].encode(), answer["tokens"]
+    bounds = [0, *(token["end"] for token in tokens)]
+    assert [token["start"] for token in tokens] == bounds[:-1] and bounds[-1] == len(data)
+    probabilities = {data[token["start"] : token["end"]].decode(): token["logprob"] for token in tokens}
+    assert probabilities["a"] == pytest.approx(math.log(0.1), abs=1e-5)
+    assert probabilities["größe"] == pytest.approx(math.log(0.9), abs=1e-5)
+    assert answer["logprob"] == pytest.approx(sum(token["logprob"] for token in tokens), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +150,7 @@ def test_a_bug_is_one_line_and_shows_where_when_asked(
     def fail(*arguments: object) -> int:
         raise ZeroDivisionError("nothing to divide by")
 
-    monkeypatch.setattr("lsp.demo.run", fail)
+    monkeypatch.setattr("lsp.commands.demo.run", fail)
     monkeypatch.setenv("KEYTURN_LOG_LEVEL", level)
     assert main(["demo"]) == 3
     lines = capsys.readouterr().err.splitlines()
@@ -173,7 +195,7 @@ def test_batch_answers_each_line_in_order(tmp_path: Path) -> None:
         {"id": 2, "prefix": "x", "suffix": ""},
     )
     assert set(first) == set(second) == ANSWER
-    assert (set(first["tokens"]), set(first["timings_ms"])) == (TOKENS, TIMINGS)
+    assert (set(first["counts"]), set(first["timings_ms"])) == (TOKENS, TIMINGS)
     assert [(answer["id"], answer["text"]) for answer in (first, second)] == [("a", "nt(value)"), (2, "hello")]
 
 
@@ -184,16 +206,16 @@ def test_batch_without_a_stop_gives_the_models_own_text(tmp_path: Path) -> None:
 
 def test_batch_lines_limit_their_tokens(tmp_path: Path) -> None:
     (answer,) = batch(tmp_path, {"id": 1, "prefix": "pri", "suffix": "", "stop": "none", "max_tokens": 1})
-    assert answer["tokens"]["generated"] == 1
+    assert answer["counts"]["generated"] == 1
 
 
 def test_batch_lines_of_one_document_share_its_cache(tmp_path: Path) -> None:
     requests = [{"id": n, "prefix": "a = 1\n" * 50 + "pri", "suffix": "", "document": "d"} for n in (1, 2)]
     first, second = batch(tmp_path, *requests)
-    assert first["tokens"]["kept"] == 0
-    assert second["tokens"]["kept"] == second["tokens"]["prompt"]
+    assert first["counts"]["kept"] == 0
+    assert second["counts"]["kept"] == second["counts"]["prompt"]
     alone = [{**request, "document": None} for request in requests]
-    assert [answer["tokens"]["kept"] for answer in batch(tmp_path, *alone)] == [0, 0]
+    assert [answer["counts"]["kept"] for answer in batch(tmp_path, *alone)] == [0, 0]
 
 
 def test_batch_goes_on_after_bad_lines(tmp_path: Path) -> None:
@@ -234,7 +256,7 @@ def test_batch_tells_that_the_engine_failed(tmp_path: Path) -> None:
 def test_batch_keeps_the_latest_documents_only(tmp_path: Path) -> None:
     many = [{"id": number, "prefix": "x", "document": str(number)} for number in range(MAX_DOCUMENTS + 1)]
     answers = batch(tmp_path, *many, many[-1], many[0])
-    assert [answer["tokens"]["kept"] for answer in answers[-2:]] == [answers[-1]["tokens"]["prompt"], 0]
+    assert [answer["counts"]["kept"] for answer in answers[-2:]] == [answers[-1]["counts"]["prompt"], 0]
 
 
 def test_batch_says_no_when_no_line_could_be_answered(tmp_path: Path) -> None:

@@ -227,9 +227,9 @@ def test_stats_tell_what_the_last_completion_cost(server: Client) -> None:
     server.open(URI, "pri")
     server.texts(URI, 0, 3)
     stats = server.stats(URI)
-    assert set(stats["tokens"]) == {"prompt", "kept", "turned", "encoded", "generated", "stale"}
+    assert set(stats["counts"]) == {"prompt", "kept", "turned", "encoded", "generated", "stale"}
     assert set(stats["timings_ms"]) == {"tokenize", "turn", "encode", "first_token", "decode", "total"}
-    assert stats["tokens"]["prompt"] == 3
+    assert stats["counts"]["prompt"] == 3
     assert stats["cache_bytes"] > 0
     assert stats["engine"] == "scripted"
     assert stats["state"] == "ready"
@@ -241,7 +241,7 @@ def test_closing_a_document_forgets_it(server: Client) -> None:
     server.close(URI)
     assert server.complete(URI, 0, 3) is None
     stats = server.stats(URI)
-    assert (stats["tokens"], stats["cache_bytes"], stats["version"]) == (None, None, None)
+    assert (stats["counts"], stats["cache_bytes"], stats["version"]) == (None, None, None)
     server.open(URI, "x")
     assert server.texts(URI, 0, 1) == ["asked_again"]
 
@@ -257,7 +257,7 @@ def test_a_document_closed_before_the_model_was_asked_is_not_remembered(tmp_path
         assert caught.value.code == -32800
         client.open(URI, "x")
         stats = client.stats(URI)
-        assert (stats["tokens"], stats["cache_bytes"]) == (None, 0)
+        assert (stats["counts"], stats["cache_bytes"]) == (None, 0)
 
 
 def test_opening_an_open_document_replaces_it(shared: Client) -> None:
@@ -343,3 +343,33 @@ def test_a_request_that_is_held_back_does_not_come_after_a_newer_one(tmp_path: P
         with pytest.raises(ServerError) as caught:
             client.reply(automatic)
         assert caught.value.code == -32800
+
+
+SNIPPET = {"default": {"text": "open(path, mode)\\}$x", "unsure": ["path", "mode"]}}
+
+
+def test_parts_in_doubt_become_placeholders_for_clients_that_take_them(tmp_path: Path) -> None:
+    with serving(tmp_path, SNIPPET) as client:
+        client.initialize(experimental={"keyturnSnippets": True})
+        client.open(URI, "x = ")
+        (item,) = client.complete(URI, 0, 4, kind=1) or []
+        assert item["insertText"] == {"kind": "snippet", "value": "open(${1:path}, ${2:mode})\\\\\\}\\$x$0"}
+        assert item["range"] == span(0, 4, 0, 4)
+        (item,) = client.complete(URI, 0, 4, kind=2) or []
+        assert item["insertText"] == "open(path, mode)\\}$x", "asked by nobody, it is plain text"
+
+
+def test_nobody_else_gets_placeholders(tmp_path: Path) -> None:
+    with serving(tmp_path, SNIPPET) as client:
+        client.initialize()
+        client.open(URI, "x = ")
+        assert client.texts(URI, 0, 4, kind=1) == ["open(path, mode)\\}$x"]
+
+
+def test_several_lines_are_no_snippet(tmp_path: Path) -> None:
+    """Editors would indent them again."""
+    script = {"default": {"text": "\n    open(path)\n    close()\n", "unsure": ["path"]}}
+    with serving(tmp_path, script) as client:
+        client.initialize(experimental={"keyturnSnippets": True})
+        client.open(URI, "def f():\n")
+        assert client.texts(URI, 0, 8, kind=1) == ["\n    open(path)\n    close()"]

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from lsp.config import Layer, Settings, configure, editor_layer, environment_layer, find_project_root, standard_layers
+from lsp.session.settings import (
+    Settings,
+    SettingsLayer,
+    configure,
+    editor_layer,
+    environment_layer,
+    find_project_root,
+    standard_layers,
+)
 
 
 def test_every_setting_says_what_it_is_for() -> None:
@@ -16,7 +24,8 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_the_later_layer_wins() -> None:
-    layers = [Layer("a", {"max_tokens": 1, "seed": 1}), Layer("b", {"max_tokens": 2}), Layer("c", {})]
+    named = {"a": {"max_tokens": 1, "seed": 1}, "b": {"max_tokens": 2}, "c": {}}
+    layers = [SettingsLayer(origin, values) for origin, values in named.items()]
     configuration = configure(layers)
     assert (configuration.settings.max_tokens, configuration.settings.seed) == (2, 1)
     assert configuration.origins == ("a", "b")
@@ -41,7 +50,7 @@ def test_the_later_layer_wins() -> None:
     ],
 )
 def test_a_bad_value_is_named_and_its_default_used(values: dict[str, Any], expected: str) -> None:
-    configuration = configure([Layer("x", values)])
+    configuration = configure([SettingsLayer("x", values)])
     assert configuration.problems == (expected,)
     assert configuration.settings == Settings()
 
@@ -59,7 +68,7 @@ def test_a_project_may_not_choose_what_is_loaded_or_where_code_goes(tmp_path: Pa
 def test_a_project_takes_places_away_and_adds_none(tmp_path: Path) -> None:
     """What the user excludes stays so in whatever was cloned; who uses the editor has the last word."""
     (tmp_path / "keyturn.toml").write_text('enabled = true\ndisabled_globs = ["*.sql"]\ndisabled_languages = []\n')
-    users = Layer("x", {"enabled": False, "disabled_globs": ["*.env"], "disabled_languages": ["text"]})
+    users = SettingsLayer("x", {"enabled": False, "disabled_globs": ["*.env"], "disabled_languages": ["text"]})
     layers, _ = standard_layers(tmp_path, environment={})
     found = configure([users, *layers]).settings
     assert not found.enabled
@@ -144,13 +153,13 @@ def test_where_suggestions_are_wanted(settings: Settings, path: str | None, lang
 
 
 def test_names_from_a_project_cannot_speak_to_the_terminal() -> None:
-    (problem,) = configure([Layer("x", {"bad\nname\x1b[31m" + "a" * 999: 1})]).problems
+    (problem,) = configure([SettingsLayer("x", {"bad\nname\x1b[31m" + "a" * 999: 1})]).problems
     assert problem.isprintable()
     assert len(problem) < 120
 
 
 def test_many_bad_settings_are_not_many_messages() -> None:
-    problems = configure([Layer("x", {f"name{number}": 1 for number in range(1000)})]).problems
+    problems = configure([SettingsLayer("x", {f"name{number}": 1 for number in range(1000)})]).problems
     assert len(problems) == 9
     assert problems[-1] == "x: 992 more settings are ignored."
 

@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[Client]:
 
 def counts(server: Client, line: int) -> dict[str, int]:
     server.complete(URI, line, 8)
-    found: dict[str, int] = server.stats(URI)["tokens"]
+    found: dict[str, int] = server.stats(URI)["counts"]
     return found
 
 
@@ -99,7 +99,7 @@ def test_where_the_caret_goes_is_read_ahead(tmp_path: Path) -> None:
             server.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": {"line": line, "character": 4}})
             time.sleep(0.2 * 2**attempt)
             server.complete(uri, line, 4)
-            tokens = server.stats(uri)["tokens"]
+            tokens = server.stats(uri)["counts"]
             assert tokens["prompt"] > 1500
             if tokens["encoded"] < 10:
                 return
@@ -115,5 +115,5 @@ def test_ten_long_files_stay_within_bounds(tmp_path: Path) -> None:
             uri = f"file:///project/{number}.py"
             server.open(uri, text)
             server.complete(uri, 500 + 100 * number, 8)
-            assert server.stats(uri)["tokens"]["prompt"] > 1500
+            assert server.stats(uri)["counts"]["prompt"] > 1500
         assert psutil.Process(server.process.pid).memory_info().rss < 700e6

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ast_tools.text import Text
-from lsp.demo import _comment_mark, _highlighted, _session
+from lsp.commands.demo import _comment_mark, _highlighted, _session
 
 FILES = {
     "empty.py": "",

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import tables, vllm_edits
 from lsp.cli import _parser
-from lsp.config import Settings
+from lsp.session.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

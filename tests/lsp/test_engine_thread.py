@@ -12,37 +12,42 @@ from typing import Any, cast
 
 import pytest
 
-from lsp.engine_thread import EngineThread, State
-from model.completer import Completer
-from model.engine import CancelCheck, Cancelled, ModelError
+from lsp.session.engine_thread import EngineState, EngineThread, Feature
+from model.assistant.assistant import Assistant
+from model.completer import Description
+from model.errors import Cancelled, ModelError
 from model.factory import EngineSettings
+from model.request import CancelCheck
 
 PATIENCE = 20.0
+GHOST: Feature = "inline completion"
 
 
 @dataclass
 class Watcher:
     """Collects what the thread tells."""
 
-    states: list[tuple[State, str]] = field(default_factory=list)
+    states: list[EngineState] = field(default_factory=list)
     progress: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def problem(self, message: str) -> None:
         self.problems.append(message)
 
-    def on_state(self, state: State, message: str) -> None:
-        self.states.append((state, message))
+    def on_state(self, state: EngineState) -> None:
+        self.states.append(state)
 
     def on_progress(self, message: str, percent: int) -> None:
         self.progress.append(message)
 
 
 @dataclass
-class FakeCompleter:
-    model_name: str = "fake"
-    engine_name: str = "fake"
+class FakeAssistant:
+    names: tuple[str, str] = ("fake", "fake")
     forgotten: list[str] = field(default_factory=list)
+
+    def describe(self) -> Description:
+        return Description(*self.names, 100)
 
     def forget(self, document: str) -> None:
         self.forgotten.append(document)
@@ -55,7 +60,7 @@ class FakeCompleter:
 class Bench:
     thread: EngineThread
     watcher: Watcher
-    completer: FakeCompleter
+    assistant: FakeAssistant
     may_load: threading.Event
 
 
@@ -63,11 +68,11 @@ def on_bench(test: Callable[[Bench], Awaitable[None]], *, load: bool = True) -> 
     """Run a test on an event loop with a started thread, and close it."""
 
     async def run() -> None:
-        watcher, completer, may_load = Watcher(), FakeCompleter(), threading.Event()
+        watcher, assistant, may_load = Watcher(), FakeAssistant(), threading.Event()
 
         def loader(
             settings: EngineSettings, progress: Callable[[str, int], None], notice: Callable[[str], None]
-        ) -> Completer:
+        ) -> Assistant:
             progress("loading", 50)
             notice("Beware.")
             assert may_load.wait(PATIENCE)
@@ -75,7 +80,7 @@ def on_bench(test: Callable[[Bench], Awaitable[None]], *, load: bool = True) -> 
                 raise ModelError("There is no such model.")
             if settings.model == "bug":
                 raise ZeroDivisionError("by zero")
-            return cast(Completer, completer)
+            return cast(Assistant, assistant)
 
         thread = EngineThread(watcher, loader)
         thread.start()
@@ -83,7 +88,7 @@ def on_bench(test: Callable[[Bench], Awaitable[None]], *, load: bool = True) -> 
             may_load.set()
             thread.load(EngineSettings())
         try:
-            await asyncio.wait_for(test(Bench(thread, watcher, completer, may_load)), PATIENCE)
+            await asyncio.wait_for(test(Bench(thread, watcher, assistant, may_load)), PATIENCE)
         finally:
             may_load.set()
             assert thread.close()
@@ -100,7 +105,7 @@ class Holding:
         self.released = threading.Event()
         self.was_cancelled = False
 
-    def __call__(self, completer: Completer, cancelled: CancelCheck) -> Any:
+    def __call__(self, assistant: Assistant, cancelled: CancelCheck) -> Any:
         self.runs.set()
         while not self.released.wait(0.001):
             if cancelled():
@@ -112,17 +117,17 @@ class Holding:
         await asyncio.to_thread(self.runs.wait, PATIENCE)
 
 
-def quick(completer: Completer, cancelled: CancelCheck) -> str:
+def quick(assistant: Assistant, cancelled: CancelCheck) -> str:
     return "quick"
 
 
 def test_requests_wait_for_the_engine() -> None:
     async def test(bench: Bench) -> None:
         bench.thread.load(EngineSettings())
-        waiting = asyncio.ensure_future(bench.thread.run("a", quick))
+        waiting = asyncio.ensure_future(bench.thread.run("a", GHOST, quick))
         bench.may_load.set()
         assert await waiting == "quick"
-        assert [state for state, _ in bench.watcher.states] == ["loading", "ready"]
+        assert [state.phase for state in bench.watcher.states] == ["loading", "ready"]
         assert bench.watcher.progress == ["loading"]
 
     on_bench(test, load=False)
@@ -130,7 +135,7 @@ def test_requests_wait_for_the_engine() -> None:
 
 def test_what_the_engine_has_to_say_reaches_the_user() -> None:
     async def test(bench: Bench) -> None:
-        assert await bench.thread.run("a", lambda completer, cancelled: "done") == "done"
+        assert await bench.thread.run("a", GHOST, lambda assistant, cancelled: "done") == "done"
         assert bench.watcher.problems == ["Beware."]
 
     on_bench(test)
@@ -138,16 +143,15 @@ def test_what_the_engine_has_to_say_reaches_the_user() -> None:
 
 def test_an_engine_that_changes_is_shown_by_its_new_name() -> None:
     async def test(bench: Bench) -> None:
-        def work(completer: Completer, cancelled: CancelCheck) -> None:
-            bench.completer.model_name, bench.completer.engine_name = "other", "embedded"
+        def work(assistant: Assistant, cancelled: CancelCheck) -> None:
+            bench.assistant.names = "other", "embedded"
 
-        await bench.thread.run("a", lambda completer, cancelled: None)
-        assert bench.thread.model_name == "fake"
+        await bench.thread.run("a", GHOST, lambda assistant, cancelled: None)
+        assert bench.thread.state.model == "fake"
         told = len(bench.watcher.states)
-        await bench.thread.run("a", work)
-        await bench.thread.run("a", lambda completer, cancelled: None)
-        assert (bench.thread.model_name, bench.thread.engine_name) == ("other", "embedded")
-        assert bench.watcher.states[told:] == [("ready", "")]
+        await bench.thread.run("a", GHOST, work)
+        await bench.thread.run("a", GHOST, lambda assistant, cancelled: None)
+        assert bench.watcher.states[told:] == [EngineState("ready", "", "other", "embedded")] == [bench.thread.state]
 
     on_bench(test)
 
@@ -159,11 +163,11 @@ def test_the_same_engine_is_not_loaded_twice() -> None:
         for _ in range(3):
             bench.thread.load(EngineSettings())
         bench.may_load.set()
-        assert await bench.thread.run("a", quick) == "quick"
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
         bench.thread.load(EngineSettings())
         assert bench.watcher.progress == ["loading"]
         bench.thread.load(EngineSettings(model="other"))
-        assert await bench.thread.run("a", quick) == "quick"
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
         assert bench.watcher.progress == ["loading", "loading"]
 
     on_bench(test, load=False)
@@ -173,14 +177,14 @@ def test_the_same_engine_is_not_loaded_twice() -> None:
 def test_a_failed_load_fails_those_who_wait_and_can_be_repeated(model: str, message: str) -> None:
     async def test(bench: Bench) -> None:
         bench.thread.load(EngineSettings(model=model))
-        waiting = asyncio.ensure_future(bench.thread.run("a", quick))
+        waiting = asyncio.ensure_future(bench.thread.run("a", GHOST, quick))
         bench.may_load.set()
         with pytest.raises(ModelError, match=message):
             await waiting
         with pytest.raises(ModelError, match=message):
-            await bench.thread.run("a", quick)
+            await bench.thread.run("a", GHOST, quick)
         bench.thread.load(EngineSettings())
-        assert await bench.thread.run("a", quick) == "quick"
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
 
     on_bench(test, load=False)
 
@@ -188,9 +192,9 @@ def test_a_failed_load_fails_those_who_wait_and_can_be_repeated(model: str, mess
 def test_a_newer_request_is_answered_and_the_older_one_stopped() -> None:
     async def test(bench: Bench) -> None:
         older = Holding()
-        first = asyncio.ensure_future(bench.thread.run("a", older))
+        first = asyncio.ensure_future(bench.thread.run("a", GHOST, older))
         await older.until_running()
-        assert await bench.thread.run("a", quick) == "quick"
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
         with pytest.raises(Cancelled):
             await first
         assert older.was_cancelled
@@ -198,15 +202,74 @@ def test_a_newer_request_is_answered_and_the_older_one_stopped() -> None:
     on_bench(test)
 
 
+def test_features_are_asked_apart_and_ghost_text_comes_first() -> None:
+    """A docstring that is being written gives way to ghost text, and is written afterwards."""
+
+    async def test(bench: Bench) -> None:
+        order: list[str] = []
+        docstring = Holding()
+        writing = asyncio.ensure_future(bench.thread.run("a", "docstring", docstring))
+        await docstring.until_running()
+        docstring.runs.clear()
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
+        assert docstring.was_cancelled and not writing.done()
+        await docstring.until_running()
+        other = asyncio.ensure_future(
+            bench.thread.run("b", "docstring", lambda assistant, cancelled: order.append("b"))
+        )
+        await asyncio.sleep(0)
+        docstring.released.set()
+        assert await writing == "done"
+        await other
+        assert order == ["b"]
+
+    on_bench(test)
+
+
+def test_a_newer_request_of_a_feature_stops_the_one_that_gave_way() -> None:
+    async def test(bench: Bench) -> None:
+        older, ghost = Holding(), Holding()
+        first = asyncio.ensure_future(bench.thread.run("a", "docstring", older))
+        await older.until_running()
+        typed = asyncio.ensure_future(bench.thread.run("a", GHOST, ghost))
+        await ghost.until_running()
+        second = asyncio.ensure_future(bench.thread.run("a", "docstring", quick))
+        with pytest.raises(Cancelled):
+            await first
+        ghost.released.set()
+        assert (await typed, await second) == ("done", "quick")
+
+    on_bench(test)
+
+
+def test_waiting_requests_are_done_in_the_order_of_their_features() -> None:
+    async def test(bench: Bench) -> None:
+        blocker, order = Holding(), []
+        first = asyncio.ensure_future(bench.thread.run("a", GHOST, blocker))
+        await blocker.until_running()
+
+        def noting(name: str) -> Callable[[Assistant, CancelCheck], None]:
+            return lambda assistant, cancelled: order.append(name)
+
+        features: tuple[tuple[str, Feature], ...] = (("b", "docstring"), ("c", GHOST), ("d", "docstring"), ("e", GHOST))
+        waiting = [asyncio.ensure_future(bench.thread.run(name, feature, noting(name))) for name, feature in features]
+        await asyncio.sleep(0)
+        blocker.released.set()
+        await asyncio.gather(first, *waiting)
+        assert order == ["c", "e", "b", "d"]
+
+    on_bench(test)
+
+
 def test_a_cancelled_request_that_runs_is_stopped() -> None:
     async def test(bench: Bench) -> None:
         running = Holding()
-        request = asyncio.ensure_future(bench.thread.run("a", running))
+        request = asyncio.ensure_future(bench.thread.run("a", GHOST, running))
         await running.until_running()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert await bench.thread.run("b", quick) == "quick"
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
         assert running.was_cancelled
 
     on_bench(test)
@@ -215,16 +278,16 @@ def test_a_cancelled_request_that_runs_is_stopped() -> None:
 def test_a_cancelled_request_that_waits_is_never_run() -> None:
     async def test(bench: Bench) -> None:
         blocker, waiting = Holding(), Holding()
-        first = asyncio.ensure_future(bench.thread.run("a", blocker))
+        first = asyncio.ensure_future(bench.thread.run("a", GHOST, blocker))
         await blocker.until_running()
-        second = asyncio.ensure_future(bench.thread.run("b", waiting))
+        second = asyncio.ensure_future(bench.thread.run("b", GHOST, waiting))
         await asyncio.sleep(0)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
         blocker.released.set()
         assert await first == "done"
-        assert await bench.thread.run("c", quick) == "quick"
+        assert await bench.thread.run("c", GHOST, quick) == "quick"
         assert not waiting.runs.is_set()
 
     on_bench(test)
@@ -232,12 +295,12 @@ def test_a_cancelled_request_that_waits_is_never_run() -> None:
 
 def test_a_crash_is_delivered_and_the_thread_lives_on() -> None:
     async def test(bench: Bench) -> None:
-        def crash(completer: Completer, cancelled: CancelCheck) -> str:
+        def crash(assistant: Assistant, cancelled: CancelCheck) -> str:
             raise KeyError("oops")
 
         with pytest.raises(KeyError):
-            await bench.thread.run("a", crash)
-        assert await bench.thread.run("a", quick) == "quick"
+            await bench.thread.run("a", GHOST, crash)
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
 
     on_bench(test)
 
@@ -248,7 +311,7 @@ def test_idle_work_gives_way_to_a_request_and_goes_on_afterwards() -> None:
         bench.thread.when_idle("a", idle)
         await idle.until_running()
         idle.runs.clear()
-        assert await bench.thread.run("b", quick) == "quick"
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
         assert idle.was_cancelled
         await idle.until_running()
         idle.released.set()
@@ -261,7 +324,7 @@ def test_idle_work_is_done_slice_by_slice_until_nothing_is_left() -> None:
         slices = iter([True, True, False])
         finished = threading.Event()
 
-        def work(completer: Completer, cancelled: CancelCheck) -> bool:
+        def work(assistant: Assistant, cancelled: CancelCheck) -> bool:
             more = next(slices)
             if not more:
                 finished.set()
@@ -279,10 +342,10 @@ def test_the_latest_idle_work_comes_first() -> None:
     async def test(bench: Bench) -> None:
         holding, order, finished = Holding(result=True), [], threading.Event()
 
-        def of(document: str, left: int) -> Callable[[Completer, CancelCheck], bool]:
+        def of(document: str, left: int) -> Callable[[Assistant, CancelCheck], bool]:
             slices = iter(range(left, -1, -1))
 
-            def work(completer: Completer, cancelled: CancelCheck) -> bool:
+            def work(assistant: Assistant, cancelled: CancelCheck) -> bool:
                 order.append(document)
                 more = bool(next(slices))
                 if not more and document == "a":
@@ -306,13 +369,13 @@ def test_idle_work_that_comes_later_does_not_wait_for_the_whole_of_another() -> 
     async def test(bench: Bench) -> None:
         second_slice, first, order = threading.Event(), threading.Event(), []
 
-        def long(completer: Completer, cancelled: CancelCheck) -> bool:
+        def long(assistant: Assistant, cancelled: CancelCheck) -> bool:
             order.append("long")
             first.set()
             assert second_slice.wait(PATIENCE)
             return len(order) < 9
 
-        def other(completer: Completer, cancelled: CancelCheck) -> bool:
+        def other(assistant: Assistant, cancelled: CancelCheck) -> bool:
             order.append("other")
             return False
 
@@ -334,9 +397,9 @@ def test_stopped_idle_work_does_not_come_back(stop: str) -> None:
         bench.thread.when_idle("a", idle)
         await idle.until_running()
         getattr(bench.thread, stop)("a")
-        assert await bench.thread.run("b", quick) == "quick"
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
         idle.runs.clear()
-        assert await bench.thread.run("b", quick) == "quick"
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
         assert not idle.runs.is_set()
 
     on_bench(test)
@@ -344,16 +407,16 @@ def test_stopped_idle_work_does_not_come_back(stop: str) -> None:
 
 def test_forgetting_a_document_stops_its_work_and_drops_its_cache() -> None:
     async def test(bench: Bench) -> None:
-        assert await bench.thread.run("a", quick) == "quick"
+        assert await bench.thread.run("a", GHOST, quick) == "quick"
         assert bench.thread.cache_bytes == {"a": 7}
         running = Holding()
-        pending = asyncio.ensure_future(bench.thread.run("a", running))
+        pending = asyncio.ensure_future(bench.thread.run("a", GHOST, running))
         await running.until_running()
         bench.thread.forget("a")
         with pytest.raises(Cancelled):
             await pending
-        assert await bench.thread.run("b", quick) == "quick"
-        assert bench.completer.forgotten == ["a"]
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
+        assert bench.assistant.forgotten == ["a"]
         assert set(bench.thread.cache_bytes) == {"b"}
 
     on_bench(test)
@@ -370,7 +433,7 @@ def test_withdrawn_work_lets_go_of_what_it_held() -> None:
         held: list[weakref.ref[Tensors]] = []
         runs = threading.Event()
 
-        def work(completer: Completer, cancelled: CancelCheck) -> None:
+        def work(assistant: Assistant, cancelled: CancelCheck) -> None:
             cache = Tensors()
             held.append(weakref.ref(cache))
             runs.set()
@@ -378,12 +441,12 @@ def test_withdrawn_work_lets_go_of_what_it_held() -> None:
                 pass
             raise Cancelled("stopped")
 
-        pending = asyncio.ensure_future(bench.thread.run("a", work))
+        pending = asyncio.ensure_future(bench.thread.run("a", GHOST, work))
         await asyncio.to_thread(runs.wait, PATIENCE)
         bench.thread.forget("a")
         with pytest.raises(Cancelled):
             await pending
-        assert await bench.thread.run("b", quick) == "quick"
+        assert await bench.thread.run("b", GHOST, quick) == "quick"
         assert held[0]() is None
 
     gc.disable()
@@ -396,9 +459,9 @@ def test_withdrawn_work_lets_go_of_what_it_held() -> None:
 def test_closing_answers_everyone() -> None:
     async def test(bench: Bench) -> None:
         running = Holding()
-        first = asyncio.ensure_future(bench.thread.run("a", running))
+        first = asyncio.ensure_future(bench.thread.run("a", GHOST, running))
         await running.until_running()
-        second = asyncio.ensure_future(bench.thread.run("b", quick))
+        second = asyncio.ensure_future(bench.thread.run("b", GHOST, quick))
         await asyncio.sleep(0)
         assert bench.thread.close()
         for pending in (first, second):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp.framing import FrameDecoder, LostStreamError
+from lsp.wire.framing import FrameDecoder, LostStreamError
 
 
 def frame(body: bytes) -> bytes:

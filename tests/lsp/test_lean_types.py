@@ -11,7 +11,7 @@ import json
 import sys
 
 if "lean" in sys.argv:
-    from lsp.lean_types import import_lean
+    from lsp.wire.lean_types import import_lean
     import_lean()
 
 import attrs

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from lsp.server import KeyturnServer
-from lsp.transport import StdoutWriter
+from lsp.wire.transport import StdoutWriter
 from tests.lsp.client import PATIENCE, Client, ServerError, environment, serving
 
 URI = "file:///project/main.py"
@@ -58,7 +58,7 @@ def test_a_closed_stream_after_shutdown_exits_with_0(server: Client) -> None:
 
 def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its messages would pile up without end."""
-    monkeypatch.setattr("lsp.protocol._MAX_UNREAD_BYTES", 2**20)
+    monkeypatch.setattr("lsp.wire.protocol._MAX_UNREAD_BYTES", 2**20)
     read_end, write_end = os.pipe()
 
     async def talk() -> tuple[int, int]:
@@ -94,7 +94,7 @@ def test_requests_before_initialize_are_refused(tmp_path: Path) -> None:
         assert code_of(client, "textDocument/inlineCompletion", {}) == -32002
         assert code_of(client, "shutdown") == -32002
         client.initialize()
-        assert client.stats(URI)["tokens"] is None
+        assert client.stats(URI)["counts"] is None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_body_that_is_not_json_is_answered_without_an_id(shared: Client, body:
     with pytest.raises(ServerError) as caught:
         shared.reply(None)
     assert caught.value.code == -32700
-    assert shared.stats(URI)["tokens"] is None
+    assert shared.stats(URI)["counts"] is None
 
 
 BAD_MESSAGES: list[Any] = [
@@ -212,13 +212,13 @@ def test_json_that_is_no_message_is_answered(shared: Client, message: object) ->
     with pytest.raises(ServerError) as caught:
         shared.reply(None)
     assert caught.value.code == -32600
-    assert shared.stats(URI)["tokens"] is None
+    assert shared.stats(URI)["counts"] is None
 
 
 def test_responses_that_nobody_waits_for_are_ignored(shared: Client) -> None:
     shared.send({"jsonrpc": "2.0", "id": "unknown", "result": 5})
     shared.send({"jsonrpc": "2.0", "id": "unknown", "error": None})
-    assert shared.stats(URI)["tokens"] is None
+    assert shared.stats(URI)["counts"] is None
 
 
 def test_an_id_in_flight_cannot_be_used_again(shared: Client) -> None:
@@ -250,7 +250,7 @@ def test_an_id_in_flight_cannot_be_used_again(shared: Client) -> None:
 def test_garbage_between_messages_is_skipped(shared: Client, garbage: bytes) -> None:
     before = psutil.Process(shared.process.pid).memory_info().rss
     shared.write(garbage)
-    assert shared.stats(URI)["tokens"] is None
+    assert shared.stats(URI)["counts"] is None
     assert psutil.Process(shared.process.pid).memory_info().rss - before < 20 * 1024 * 1024
 
 
@@ -268,13 +268,13 @@ def test_headers_are_read_as_generously_as_http_does(shared: Client) -> None:
     shared.write(b"content-type: application/vscode-jsonrpc; charset=utf-8\r\nCONTENT-LENGTH:%d\r\n\r\n" % len(body))
     for byte in body:
         shared.write(bytes([byte]))
-    assert shared.reply("h")["tokens"] is None
+    assert shared.reply("h")["counts"] is None
 
 
 def test_stray_output_does_not_reach_the_client(tmp_path: Path) -> None:
     code = """
 import os
-from lsp.documents import Documents
+from lsp.session.documents import Documents
 from lsp.server import serve_stdio
 opened = Documents.open
 def noisy(self, item):

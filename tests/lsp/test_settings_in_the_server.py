@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from lsprotocol.types import TextDocumentItem
 
-from lsp.completion import Suggester
-from lsp.config import Settings
-from lsp.documents import Documents
-from lsp.engine_thread import EngineThread
-from lsp.status import Status
+from lsp.features.acceptance import Acceptance
+from lsp.features.inline_completion import InlineCompletion
+from lsp.features.read_ahead import ReadAhead
+from lsp.session.documents import Documents
+from lsp.session.engine_thread import EngineThread, Feature
+from lsp.session.session import Session
+from lsp.session.settings import Settings
+from lsp.session.status import Status
 from tests.lsp.client import PATIENCE, Client, ServerError, serving
 
 URI = "file:///project/main.py"
@@ -37,7 +40,7 @@ def test_the_editor_is_asked_for_its_settings(tmp_path: Path) -> None:
         client.initialize(workspace={"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}})
         client.open(URI, "x")
         client.texts(URI, 0, 1)
-        assert client.stats(URI)["tokens"]["generated"] == 1
+        assert client.stats(URI)["counts"]["generated"] == 1
         assert {message["method"] for message in client.requests} == {
             "workspace/configuration",
             "client/registerCapability",
@@ -128,7 +131,7 @@ def test_settings_of_other_servers_are_none_of_ours(tmp_path: Path) -> None:
         client.open(URI, "x")
         client.notify("workspace/didChangeConfiguration", {"settings": {"pylsp": {"plugins": {}}, "gopls": {}}})
         client.texts(URI, 0, 1)
-        assert client.stats(URI)["tokens"]["generated"] == 1
+        assert client.stats(URI)["counts"]["generated"] == 1
         assert client.messages() == []
 
 
@@ -147,7 +150,7 @@ def test_an_empty_answer_takes_nothing_back(tmp_path: Path) -> None:
         client.initialize(options={"maxTokens": 1}, workspace={"configuration": True})
         client.open(URI, "x")
         client.texts(URI, 0, 1)
-        assert client.stats(URI)["tokens"]["generated"] == 1
+        assert client.stats(URI)["counts"]["generated"] == 1
 
 
 @pytest.mark.parametrize("rest", [{"enabled": None}, {"command": ["keyturn"]}])
@@ -232,7 +235,7 @@ class EngineThatIsTold(EngineThread):
     def stop_idle(self, document: str) -> None:
         self.stopped.append(document)
 
-    def withdraw(self, document: str) -> None:
+    def withdraw(self, document: str, feature: Feature) -> None:
         pass
 
 
@@ -240,9 +243,10 @@ class EngineThatIsTold(EngineThread):
 async def test_settings_that_exclude_a_file_end_what_was_begun_ahead() -> None:
     """The file was never asked about; its text must not reach the engine, which may be a server elsewhere."""
     documents, engine = Documents(), EngineThatIsTold()
-    suggester = Suggester(documents, engine, Status.__new__(Status))
+    session = Session(documents, engine, Status.__new__(Status))
+    read_ahead = ReadAhead(session)
     for name in ("a.env", "b.py"):
-        suggester.opened(documents.open(TextDocumentItem(f"file:///project/{name}", "", 1, "SECRET=1")))
-    suggester.settings_changed(Settings(disabled_globs=("*.env",)))
+        read_ahead.opened(documents.open(TextDocumentItem(f"file:///project/{name}", "", 1, "SECRET=1")))
+    InlineCompletion(session, Acceptance(), read_ahead).settings_changed(Settings(disabled_globs=("*.env",)))
     assert engine.stopped == ["file:///project/a.env"]
-    assert [*suggester._timers] == ["file:///project/b.py"]
+    assert [*read_ahead._timers] == ["file:///project/b.py"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lsp import __version__
-from lsp.config import Settings
+from lsp.session.settings import Settings
 
 EXTENSION = Path(__file__).parents[2] / "editors" / "vscode"
 

@@ -15,18 +15,20 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
-from model.completer import Completer
 from model.embedded import kv_cache
 from model.embedded.config import read_config
 from model.embedded.decoder import Decoder
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import MAX_ZONES, KVCache
-from model.engine import Cancelled, CompletionRequest, EngineError, RequestError, ReuseMode
+from model.engine_completer import EngineCompleter
+from model.errors import Cancelled, EngineError, RequestError
 from model.prompt import MAX_LEAD, Layout, Prompt
+from model.request import Request, ReuseMode
 from model.reuse import plan_reuse
 from model.rope import SLACK, inverse_frequencies
 from model.snapshot import Snapshot
 from model.tokens import new_serials
+from tests.model.asking import prompted
 from tests.model.oracle import OracleCache
 from tests.model.strategies import edits_of, texts
 from tests.model.tiny import CORPUS, load_tiny, save_checkpoint, tokenizer
@@ -52,7 +54,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Editor:
     """A document being edited, and the model that follows it."""
 
-    completer: Completer
+    completer: EngineCompleter
     text: Text
     caret: int = 0
     revision: int = 0
@@ -79,12 +81,12 @@ class Editor:
         return Snapshot("file", self.text, self.revision, self.edits)
 
     def prompt(self) -> Prompt:
-        return self.completer.prompt(self.snapshot(), self.caret, 4)
+        return self.completer.prompt(Request(self.snapshot(), self.caret, 4))
 
     def encode(self, reuse: ReuseMode = "pie") -> torch.Tensor:
         """Bring the cache to the prompt; the logits after its last token."""
         prompt = self.prompt()
-        request = CompletionRequest("file", prompt, 4, reuse=reuse)
+        request = prompted("file", prompt, 4, reuse=reuse)
         cache = self.engine._open("file")
         self.engine._splice(cache, request)
         hidden = self.engine._encode_holes(cache, request, lambda: False)
@@ -101,7 +103,7 @@ class Editor:
 def new_editor(folder: Path, text: str, *, decoder: Decoder | None = None, context: int = 512) -> Editor:
     tokens = tokenizer("ours")
     engine = EmbeddedEngine(decoder or load_tiny(folder), tokens, memory_bytes=64 << 20)
-    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=context)
+    completer = EngineCompleter(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=context)
     return Editor(completer, Text.from_str(text))
 
 
@@ -109,7 +111,7 @@ def fresh_logits(editor: Editor) -> torch.Tensor:
     """What a new engine computes for the editor's prompt."""
     prompt = editor.prompt()
     engine = EmbeddedEngine(editor.engine.decoder, tokenizer("ours"), memory_bytes=64 << 20)
-    request = CompletionRequest("fresh", prompt, 4, reuse="off")
+    request = prompted("fresh", prompt, 4, reuse="off")
     cache = engine._open("fresh")
     engine._splice(cache, request)
     return engine.decoder.logits(engine._encode_holes(cache, request, lambda: False)[-1:])[0]
@@ -206,7 +208,7 @@ def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtyp
     caches = []
     for name in ("worn", "once"):
         cache = editor.engine._open(name)
-        request = CompletionRequest(name, base, 4)
+        request = prompted(name, base, 4)
         editor.engine._splice(cache, request)
         editor.engine._encode_holes(cache, request, lambda: False)
         cache.turned  # noqa: B018 - made before the edits, so that each of them turns it
@@ -248,7 +250,7 @@ def test_an_edit_moves_no_key(editor: Editor, monkeypatch: pytest.MonkeyPatch) -
         start = chooser.randrange(40)
         editor.apply(Edit(start, start + chooser.randrange(3), b"ab " * chooser.randrange(3)))
         prompt = editor.prompt()
-        request = CompletionRequest("file", prompt, 4)
+        request = prompted("file", prompt, 4)
         editor.engine._splice(cache, request)
         kept = row_of_serial(cache)
         assert len(kept.keys() & rows.keys()) > 100
@@ -319,22 +321,22 @@ def editor(llama: Path) -> Iterator[Editor]:
 
 def test_typing_encodes_what_was_typed(editor: Editor) -> None:
     """A keystroke costs the typed token; everything else is kept where it is, and nothing gets stale."""
-    first = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    first = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
     assert first.encoded == first.prompt
     for typed in b"\nif x":
         editor.apply(Edit(editor.caret, editor.caret, bytes((typed,))))
         editor.caret += 1
-        second = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+        second = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
         assert second.encoded <= 3
         assert second.turned == second.stale == 0
         assert second.kept + second.encoded == second.prompt
 
 
 def test_an_edit_far_above_encodes_itself_and_the_end_only(editor: Editor) -> None:
-    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
+    editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1))
     editor.apply(Edit(4, 7, b"subtract_all"))
     editor.caret += 9
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
     assert counts.encoded <= 14
     assert counts.stale > counts.prompt // 2
 
@@ -342,19 +344,19 @@ def test_an_edit_far_above_encodes_itself_and_the_end_only(editor: Editor) -> No
 def test_a_new_anchor_turns_the_suffix(editor: Editor) -> None:
     """The suffix moves behind the lines that have left the lead, without having seen them."""
     editor.caret = len(editor.text.data) // 2
-    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
+    editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1))
     typed = b"    total = total + 1\n" * (MAX_LEAD // 4)
     editor.apply(Edit(editor.caret, editor.caret, typed))
     editor.caret += len(typed)
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
     assert counts.turned == counts.stale > 50
     assert (editor.encode("exact") - fresh_logits(editor)).abs().max() < TOLERANCE
 
 
 def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
-    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact")
+    editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact"))
     editor.apply(Edit(4, 7, b"subtract_all"))
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact").tokens
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1, reuse="exact")).counts
     assert counts.turned == 0
     assert counts.stale == 0
     assert counts.encoded > counts.prompt // 2
@@ -362,13 +364,13 @@ def test_exact_encodes_everything_behind_the_edit(editor: Editor) -> None:
 
 def test_off_encodes_everything(editor: Editor) -> None:
     for _ in range(2):
-        counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1, reuse="off").tokens
+        counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1, reuse="off")).counts
         assert counts.encoded == counts.prompt
 
 
 def test_a_repeated_prompt_runs_its_last_token_only(editor: Editor) -> None:
-    editor.completer.encode_ahead(editor.snapshot(), editor.caret, max_tokens=1)
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    editor.completer.encode_ahead(Request(editor.snapshot(), editor.caret, max_tokens=1))
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
     assert counts.encoded == 1
 
 
@@ -377,9 +379,9 @@ def test_cancelling_between_slices_keeps_what_was_encoded(editor: Editor, monkey
     monkeypatch.setattr("model.embedded.engine.PREFILL_SLICE", 16)
     asked = iter([False, False, False, True])
     with pytest.raises(Cancelled):
-        editor.completer.complete(editor.snapshot(), editor.caret, cancelled=lambda: next(asked))
+        editor.completer.complete(Request(editor.snapshot(), editor.caret), cancelled=lambda: next(asked))
     editor.check_integrity()
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
     assert counts.kept == 3 * 16
     assert (editor.encode("pie") - fresh_logits(editor)).abs().max() < TOLERANCE
 
@@ -387,16 +389,20 @@ def test_cancelling_between_slices_keeps_what_was_encoded(editor: Editor, monkey
 def test_cancelling_while_decoding_leaves_the_cache_sound(editor: Editor) -> None:
     generated = iter([False] * 4 + [True] * 9)
     with pytest.raises(Cancelled):
-        editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=50, cancelled=lambda: next(generated))
+        editor.completer.complete(
+            Request(editor.snapshot(), editor.caret, max_tokens=50), cancelled=lambda: next(generated)
+        )
     editor.check_integrity()
     assert editor.cache.length == len(editor.prompt()) or editor.cache.holes().size == 0
 
 
 def test_greedy_answers_repeat_and_seeds_repeat(editor: Editor) -> None:
-    from model.engine import Sampling
+    from model.request import Sampling
 
     def text(sampling: Sampling) -> str:
-        return editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=12, sampling=sampling).text
+        return editor.completer.complete(
+            Request(editor.snapshot(), editor.caret, max_tokens=12, sampling=sampling)
+        ).text
 
     assert text(Sampling()) == text(Sampling())
     warm = Sampling(temperature=1.5, top_p=1.0, seed=3)
@@ -410,9 +416,9 @@ def test_the_memory_budget_evicts_the_least_recently_used(llama: Path) -> None:
     decoder = load_tiny(llama)
     one = 256 * 3 * decoder.config.cache_shape.bytes_per_token
     engine = EmbeddedEngine(decoder, tokens, memory_bytes=int(2.5 * one))
-    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    completer = EngineCompleter(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
     for name in ("a", "b", "a", "c", "d"):
-        completer.complete(Snapshot(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1)
+        completer.complete(Request(Snapshot(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1))
         engine.check_integrity()
     assert list(engine._caches)[-2:] == ["c", "d"]
     assert "b" not in engine._caches
@@ -425,10 +431,10 @@ def test_going_back_to_a_file_and_editing_it_turns_its_keys(editor: Editor) -> N
     """Keys that were released while another file was in use and made again are turned like any others."""
     other = Snapshot("other", Text.from_str("x = 1\n"))
     for _ in range(2):
-        editor.completer.complete(other, 3, max_tokens=1)
-        editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1)
+        editor.completer.complete(Request(other, 3, max_tokens=1))
+        editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1))
     editor.apply(Edit(4, 7, b"subtract_all"))
-    assert editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=1).tokens.turned > 0
+    assert editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts.turned > 0
 
 
 def test_only_the_file_in_use_holds_turned_keys(editor: Editor) -> None:
@@ -441,11 +447,11 @@ def test_only_the_file_in_use_holds_turned_keys(editor: Editor) -> None:
 
     texts = {name: Text.from_str(f"{name} = 1\n" * 90) for name in "abc"}
     for name in "abcab":
-        editor.completer.complete(Snapshot(name, texts[name]), 30, max_tokens=1)
+        editor.completer.complete(Request(Snapshot(name, texts[name]), 30, max_tokens=1))
         assert in_use() == [name]
     for name in "bc":
         text = texts[name].apply(Edit(0, 0, b"!"))
-        editor.completer.complete(Snapshot(name, text), 30, max_tokens=1)
+        editor.completer.complete(Request(Snapshot(name, text), 30, max_tokens=1))
     assert editor.engine.refresh("b")
     assert in_use() == ["b"]
     assert [*caches] == ["file", "a", "b", "c"]  # idle work is no use of a file: the least recently used goes first
@@ -458,11 +464,11 @@ def test_the_memory_budget_holds_in_every_order_of_requests(llama: Path, units: 
     decoder = load_tiny(llama)
     memory_bytes = units * 256 * decoder.config.cache_shape.bytes_per_token
     engine = EmbeddedEngine(decoder, tokens, memory_bytes=memory_bytes)
-    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    completer = EngineCompleter(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
     chooser = random.Random(units)
     for _ in range(40):
         text = Text.from_str("x = 1\n" * chooser.randrange(60))
-        completer.complete(Snapshot(chooser.choice("abc"), text), 0, max_tokens=chooser.choice((1, 60)))
+        completer.complete(Request(Snapshot(chooser.choice("abc"), text), 0, max_tokens=chooser.choice((1, 60))))
         engine.check_integrity()
         engine.refresh(chooser.choice("abc"))
         engine.check_integrity()
@@ -506,8 +512,8 @@ def test_a_cache_in_zones_is_settled_for_a_line(llama: Path) -> None:
 
 def test_a_failure_in_the_middle_drops_the_cache(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a turned cache would answer wrongly for ever; the next request fills a new one."""
-    expected = editor.completer.complete(editor.snapshot(), 20, max_tokens=3).logprob
-    editor.engine.complete(CompletionRequest("other", editor.prompt(), 1))  # the file's turned keys are released
+    expected = editor.completer.complete(Request(editor.snapshot(), 20, max_tokens=3)).logprob
+    editor.engine.complete(prompted("other", editor.prompt(), 1))  # the file's turned keys are released
 
     def fail(*_: Any) -> None:
         raise RuntimeError("can't allocate memory")
@@ -515,24 +521,28 @@ def test_a_failure_in_the_middle_drops_the_cache(editor: Editor, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr("model.embedded.kv_cache.rotated", fail)
         with pytest.raises(EngineError, match="memory_mb"):
-            editor.completer.complete(editor.snapshot(), 20, max_tokens=3)
+            editor.completer.complete(Request(editor.snapshot(), 20, max_tokens=3))
     assert "file" not in editor.engine._caches
-    assert editor.completer.complete(editor.snapshot(), 20, max_tokens=3).logprob == pytest.approx(expected, abs=1e-4)
+    assert editor.completer.complete(Request(editor.snapshot(), 20, max_tokens=3)).logprob == pytest.approx(
+        expected, abs=1e-4
+    )
     editor.engine.check_integrity()
 
 
 def test_a_temperature_near_zero_is_greedy(editor: Editor) -> None:
-    from model.engine import Sampling
+    from model.request import Sampling
 
-    greedy = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=8).text
+    greedy = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=8)).text
     for temperature in (1e-9, 1e-38, 1e-300):
         sampling = Sampling(temperature=temperature, top_p=1.0, seed=1)
-        sampled = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=8, sampling=sampling).text
+        sampled = editor.completer.complete(
+            Request(editor.snapshot(), editor.caret, max_tokens=8, sampling=sampling)
+        ).text
         assert sampled == greedy
 
 
 def test_an_answer_longer_than_the_context_leaves_half_of_it_to_the_prompt(editor: Editor) -> None:
-    counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=100_000).tokens
+    counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=100_000)).counts
     assert counts.prompt > 200
     assert counts.prompt + counts.generated <= 512
 
@@ -544,7 +554,7 @@ def test_a_prompt_longer_than_the_model_holds_is_refused(editor: Editor) -> None
     long = Prompt(np.tile(prompt.ids, 3), np.full(3 * len(prompt), -1, dtype=np.int64), 0)
     for call in (editor.engine.complete, editor.engine.encode_ahead):
         with pytest.raises(RequestError, match="context_tokens"):
-            call(CompletionRequest("file", long))
+            call(prompted("file", long))
     assert editor.cache.exact_length == len(prompt)
 
 
@@ -552,12 +562,12 @@ def test_a_model_without_a_begin_token_has_nothing_to_say_in_front_of_a_file(lla
     """Its prompt is empty; that is no error, whatever the cache holds."""
     tokens = tokenizer("gpt2")
     engine = EmbeddedEngine(load_tiny(llama), tokens, memory_bytes=64 << 20)
-    completer = Completer(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
+    completer = EngineCompleter(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=512)
     source = Snapshot("file", Text.from_str("x = 1\n"))
-    assert completer.complete(source, 0).text == ""
-    completer.complete(source, 6, max_tokens=1)
-    assert completer.complete(source, 0).text == ""
-    completer.encode_ahead(source, 0)
+    assert completer.complete(Request(source, 0)).text == ""
+    completer.complete(Request(source, 6, max_tokens=1))
+    assert completer.complete(Request(source, 0)).text == ""
+    completer.encode_ahead(Request(source, 0))
     engine.check_integrity()
 
 
@@ -565,11 +575,11 @@ def test_a_file_longer_than_the_window_keeps_its_cache_while_one_types(llama: Pa
     """Typing in the middle of a long file turns and keeps; nothing is read again."""
     editor = new_editor(llama, "\n".join(CORPUS * 8), context=256)
     editor.caret = len(editor.text.data) // 2
-    editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=4)
+    editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=4))
     for _ in range(10):
         editor.apply(Edit(editor.caret, editor.caret, b"x"))
         editor.caret += 1
-        counts = editor.completer.complete(editor.snapshot(), editor.caret, max_tokens=4).tokens
+        counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=4)).counts
         assert counts.prompt <= 256
         assert counts.encoded <= 16
     editor.check_integrity()

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from model.embedded.copying import AGREEING, DRAFT_TOKENS, FILE_NAME, MAX_MATCH, Copies, read_weights
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
-from model.engine import Completion, CompletionRequest, ModelError, Sampling
+from model.engine import Completion, Generation
+from model.errors import ModelError
 from model.prompt import Prompt
+from model.request import Sampling
 from model.tokenizer import IntArray
 from model.training.fit_copying import PRIOR, Observation, fit_weights
+from tests.model.asking import prompted
 from tests.model.tiny import load_tiny, save_checkpoint, tokenizer
 
 PREFIX, SUFFIX, MIDDLE, VOCABULARY = 20, 21, 22, 23
@@ -74,7 +77,7 @@ def test_a_draft_is_what_followed_the_longest_match(
     assert len(draft) == room or run in (before[-len(run) :], after[len(after) - len(run) :])
 
 
-def counted(engine: EmbeddedEngine, request: CompletionRequest, draft_tokens: int) -> tuple[Completion, int]:
+def counted(engine: EmbeddedEngine, request: Generation, draft_tokens: int) -> tuple[Completion, int]:
     """A completion, and the forward passes that it takes behind its prompt."""
     run, passes = engine._run, 0
 
@@ -104,13 +107,15 @@ def test_a_draft_spares_steps_and_changes_nothing_else(
         asked = Prompt(tokens, np.full(len(tokens), -1, dtype=np.int64), len(tokens))
         sampling = Sampling(temperature=temperature, top_p=1.0, seed=seed)
         limit = int(rng.integers(1, 24))
-        request = CompletionRequest("file", asked, limit, sampling=sampling, reuse="exact")
+        request = prompted("file", asked, limit, sampling=sampling, reuse="exact")
         drafted, passes = counted(engine, request, DRAFT_TOKENS)
         engine.check_integrity()
         plain, steps = counted(engine, request, 0)
-        assert steps == len(plain.token_logprobs) - 1 == limit - 1
+        assert steps == len(plain.tokens) - 1 == limit - 1
         assert drafted.text == plain.text
-        assert drafted.token_logprobs == pytest.approx(plain.token_logprobs, abs=1e-4)
+        assert [token.id for token in drafted.tokens] == [token.id for token in plain.tokens]
+        logprobs = [token.logprob for token in plain.tokens]
+        assert [token.logprob for token in drafted.tokens] == pytest.approx(logprobs, abs=1e-4)
         spared, all_steps = spared + steps - passes, all_steps + steps
     assert spared < all_steps
     assert spared > all_steps / 3 or not weights

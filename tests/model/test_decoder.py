@@ -13,7 +13,7 @@ import torch
 from model.embedded.checkpoint import load_decoder
 from model.embedded.decoder import Decoder
 from model.embedded.kv_cache import KVCache
-from model.engine import ModelError
+from model.errors import ModelError
 from tests.model.tiny import SIZES, families, load_tiny, save_checkpoint
 
 TOLERANCE = 1e-4

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.engine import ModelError
+from model.errors import ModelError
 from model.training import shards
 from model.training.baselines import NGrams, copy_line
 from model.training.carets import KINDS, MAX_ABOVE, Caret, draw_carets, edit_before
@@ -230,14 +230,20 @@ def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
     found = evaluate(tmp_path, FILES, 6, output, report=lambda what, done, total: asked.append(what))
     assert found["carets"] == 6
     assert found["packages"] == ["click", "rich"]
-    names = [*(f"context {budget}" for budget in BUDGETS), "no suffix", "after an edit, exact", "after an edit, pie"]
+    names = [
+        *(f"context {budget}" for budget in BUDGETS),
+        "as shown",
+        "no suffix",
+        "after an edit, exact",
+        "after an edit, pie",
+    ]
     assert [*found["results"]] == [*names, "copy of the most similar line"]
     assert all(found["results"][name]["exact_match"] <= 50 for name in names)
     assert found["results"]["context 2048"]["bits_per_byte"] > 1
     assert found["results"]["after an edit, pie"]["stale_tokens"] > 0
     assert "stale_tokens" not in found["results"]["after an edit, exact"]
     assert sum(kind["carets"] for kind in found["by_kind"].values()) == 6
-    assert len(asked) == 36
+    assert len(asked) == 42
     some = evaluate(tmp_path, FILES, 6, tmp_path / "edits.json", only="edit")
     assert some["results"] == {name: found["results"][name] for name in names[-2:]}
     assert whole(some).count("\n|---|") == 1

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_tools.text import Text
-from model.completer import Completer
 from model.embedded.healing import Beginning, Vocabulary
+from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
+from model.request import Request
 from model.snapshot import Snapshot
 from model.training.evaluate import end_of_line
 from tests.model.tiny import tokenizer
@@ -50,7 +51,7 @@ def test_whatever_is_chosen_the_text_begins_so(begun: bytes, choices: list[int])
 
 
 @pytest.fixture(scope="module")
-def completer() -> Completer:
+def completer() -> EngineCompleter:
     return load_embedded(EngineSettings())
 
 
@@ -62,13 +63,13 @@ parser.add_argument("--name")
 """
 
 
-def completed(completer: Completer, line: str) -> str:
+def completed(completer: EngineCompleter, line: str) -> str:
     data = (ABOVE + line).encode()
-    return line + completer.complete(Snapshot(line, Text(data)), len(data), max_tokens=12, stop=end_of_line).text
+    return line + completer.complete(Request(Snapshot(line, Text(data)), len(data), max_tokens=12), end_of_line).text
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
-def test_a_space_at_the_caret_changes_nothing(completer: Completer, cut: int) -> None:
+def test_a_space_at_the_caret_changes_nothing(completer: EngineCompleter, cut: int) -> None:
     """Behind `args = ` the model writes what it writes behind `args`, and so on between them."""
     line = completed(completer, "args")
     assert line.startswith("args = ")
@@ -78,32 +79,34 @@ def test_a_space_at_the_caret_changes_nothing(completer: Completer, cut: int) ->
 @pytest.mark.parametrize(
     "begun", ["parser.", "parser.p", "parser.par", "parser.parse", "parser.parse_", "parser.parse_ar"]
 )
-def test_a_word_that_has_begun_is_finished(completer: Completer, begun: str) -> None:
+def test_a_word_that_has_begun_is_finished(completer: EngineCompleter, begun: str) -> None:
     assert completed(completer, f"args = {begun}").startswith("args = parser.parse_args(")
 
 
-def test_probabilities_are_of_what_follows_the_caret(completer: Completer) -> None:
+def test_probabilities_are_of_what_follows_the_caret(completer: EngineCompleter) -> None:
     """What was written has the probability that it was written with, given what stood there.
 
     Up to 8-bit weights, which a token that is encoded alone is multiplied by.
     """
     data = f"{ABOVE}args = ".encode()
     snapshot = Snapshot("scored", Text(data))
-    written = completer.complete(snapshot, len(data), max_tokens=1)
+    written = completer.complete(Request(snapshot, len(data), max_tokens=1))
     assert written.text
-    assert sum(completer.score(snapshot, len(data), written.text.encode())) == pytest.approx(written.logprob, abs=0.05)
+    assert sum(completer.score(Request(snapshot, len(data)), written.text.encode())) == pytest.approx(
+        written.logprob, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("text", ["", "x = 1\n", "if x:\n    ", "\r\n"])
-def test_a_line_start_is_left_alone(completer: Completer, text: str) -> None:
+def test_a_line_start_is_left_alone(completer: EngineCompleter, text: str) -> None:
     """Its token has the next line's indentation, which is not the model's to change."""
     data = text.encode()
-    assert completer.prompt(Snapshot(text, Text(data)), len(data), 8).begun == b""
+    assert completer.prompt(Request(Snapshot(text, Text(data)), len(data), 8)).begun == b""
 
 
-def test_a_part_of_a_character_stays(completer: Completer) -> None:
+def test_a_part_of_a_character_stays(completer: EngineCompleter) -> None:
     """The caret never cuts a character, so there is nothing to finish; half a character cannot be scored."""
     data = 'smile = "🙂'.encode()
     assert len(completer.tokenizer.encode("🙂".encode())) > 1
-    assert completer.prompt(Snapshot("smile", Text(data)), len(data), 8).begun == b""
-    assert all(score < 0 for score in completer.score(Snapshot("smile", Text(data)), len(data), b'"'))
+    assert completer.prompt(Request(Snapshot("smile", Text(data)), len(data), 8)).begun == b""
+    assert all(score < 0 for score in completer.score(Request(Snapshot("smile", Text(data)), len(data)), b'"'))

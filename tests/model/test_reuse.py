@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import ReuseMode
 from model.prompt import Prompt
+from model.request import ReuseMode
 from model.reuse import plan_reuse
 
 

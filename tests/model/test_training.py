@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from model.embedded.copying import MAX_MATCH
-from model.engine import ModelError
+from model.errors import ModelError
 from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, shards

@@ -13,14 +13,15 @@ import torch
 from model.checkpoint_files import text_ends
 from model.embedded.checkpoint import load_decoder
 from model.embedded.engine import EmbeddedEngine
-from model.engine import CompletionRequest, ReuseMode, never_cancelled
 from model.factory import DEFAULT_MODEL
 from model.prompt import Layout, Prompt, Window
+from model.request import ReuseMode, never_cancelled
 from model.tokenizer import HubTokenizer
 from model.tokens import TokenRun, new_serials
 from model.vllm.http import Connection
 from model.vllm.steps import RemoteDocument, Step
 from model.vllm.wire import KEY
+from tests.model.asking import prompted
 
 TOKENIZER = HubTokenizer.from_folder(DEFAULT_MODEL)
 LAYOUT = Layout(TOKENIZER, *text_ends(DEFAULT_MODEL, TOKENIZER.start_ids))
@@ -72,7 +73,7 @@ class Embedded:
         self.engine = EmbeddedEngine(decoder, TOKENIZER, memory_bytes=2**32)
 
     def logprobs(self, document: str, prompt: Prompt, reuse: ReuseMode = "pie") -> torch.Tensor:
-        request = CompletionRequest(document, prompt, 1, reuse=reuse)
+        request = prompted(document, prompt, 1, reuse=reuse)
         cache = self.engine._open(document)
         self.engine._splice(cache, request)
         hidden = self.engine._encode_holes(cache, request, never_cancelled)

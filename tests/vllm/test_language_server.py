@@ -59,8 +59,8 @@ def test_an_edit_far_above_is_computed_on_didchange_and_the_rest_is_turned(
     turned = tight.metric("keyturn:tokens_turned_total")
     client.change(URI, (2, 0, 2, 0, "# a new line\n"))
     client.complete(URI, CARET_LINE + 1, 8)
-    second = client.stats(URI)["tokens"]
-    assert second["turned"] > first["tokens"]["prompt"] // 2
+    second = client.stats(URI)["counts"]
+    assert second["turned"] > first["counts"]["prompt"] // 2
     assert tight.metric("keyturn:tokens_turned_total") >= turned + second["turned"]
     assert not client.messages()
 
@@ -145,7 +145,7 @@ def test_stock_vllm_works_and_is_named_once(tmp_path: Path, open_client: OpenCli
             client.change(URI, (2, 0, 2, 0, "# a new line\n"))
             assert client.complete(URI, CARET_LINE, 8) is not None
         assert client.stats(URI)["engine"] == "vllm"
-        assert client.stats(URI)["tokens"]["turned"] == 0
+        assert client.stats(URI)["counts"]["turned"] == 0
         [said] = client.messages()
         assert "has no keyturn plugin" in said
 

@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import type { LanguageClient } from 'vscode-languageclient/node';
 
 interface Stats {
-  tokens: { prompt: number; kept: number; turned: number; encoded: number; stale: number } | null;
+  counts: { prompt: number; kept: number; turned: number; encoded: number; stale: number } | null;
   timings_ms: { first_token: number; total: number } | null;
   cache_bytes: number | null;
   requests: number;
@@ -26,8 +26,8 @@ function describe(stats: Stats): string {
     `Model: ${stats.model ?? 'none yet'} (${stats.engine ?? 'no engine'})`,
     `Requests: ${stats.requests}, shown: ${stats.shown}, accepted: ${stats.accepted}${share}`,
   ];
-  if (stats.tokens && stats.timings_ms) {
-    const { prompt, kept, turned, encoded, stale } = stats.tokens;
+  if (stats.counts && stats.timings_ms) {
+    const { prompt, kept, turned, encoded, stale } = stats.counts;
     lines.push(
       '',
       'The last suggestion in this file:',

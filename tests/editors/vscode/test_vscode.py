@@ -124,7 +124,7 @@ def test_the_default_model_after_an_edit_above(vscode: Open) -> None:
     answered = window.wire.num_answers()
     window.type(" ")
     wait_for(lambda: window.wire.num_answers() > answered, "an answer after the edit")
-    tokens = window.wire.ask("keyturn/stats", {"uri": uri(window, "main.py")})["tokens"]
+    tokens = window.wire.ask("keyturn/stats", {"uri": uri(window, "main.py")})["counts"]
     assert tokens["encoded"] < tokens["prompt"] // 4
     assert tokens["kept"] + tokens["turned"] > tokens["prompt"] // 2
 
@@ -239,7 +239,7 @@ def test_a_projects_file_counts_where_the_editor_says_nothing(vscode: Open, scri
     window.wait_until_ready()
     window.type("call ")
     window.wait_for_ghost()
-    assert window.wire.ask("keyturn/stats", {"uri": uri(window, "a.txt")})["tokens"]["generated"] == 3
+    assert window.wire.ask("keyturn/stats", {"uri": uri(window, "a.txt")})["counts"]["generated"] == 3
 
 
 def test_a_wrong_setting_shows_one_message(vscode: Open, scripted: Scripted) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.engine import TokenCounts
 from model.prompt import Prompt, Window
 from model.tokens import NO_SERIAL, TokenRun, new_serials
 from model.vllm.documents import NO_ROW, Documents
@@ -87,8 +86,8 @@ def test_a_deletion_takes_one_request() -> None:
     file, remote = File(2000), RemoteDocument()
     list(remote.steps(file.prompt()))
     file.delete(100, 300)
-    counts = TokenCounts()
-    (step,) = remote.steps(file.prompt(), counts)
+    steps = remote.steps(file.prompt())
+    counts, (step,) = steps.counts, steps
     assert (step.start, step.end) == (1702, 1703)
     assert (counts.prompt, counts.kept, counts.turned, counts.encoded) == (1703, 101, 1601, 1)
 

@@ -34,7 +34,7 @@ end
 ---@param stats table
 local function in_words(stats)
   local words = { ('%d requests, %d shown, %d accepted'):format(stats.requests, stats.shown, stats.accepted) }
-  local tokens, timings = stats.tokens, stats.timings_ms
+  local tokens, timings = stats.counts, stats.timings_ms
   if type(tokens) == 'table' and type(timings) == 'table' then
     words[#words + 1] = ('the last: %d tokens kept, %d encoded, %d generated, %.0f ms'):format(
       tokens.kept,

@@ -11,7 +11,6 @@ local M = {}
 ---@field last_ms? number
 
 local statuses = {} ---@type table<integer, keyturn.Status> by client
-local last ---@type keyturn.Status? what was said last, by whichever server
 local ended ---@type string? why there is no server, when there should be one
 local not_found ---@type string? what `:Keyturn status` says where no server can be started
 
@@ -26,7 +25,7 @@ function M.on_status(_, result, ctx)
     status[name] = plain(value)
   end
   statuses[ctx.client_id] = status
-  last, ended = status, nil
+  ended = nil
   vim.cmd.redrawstatus()
 end
 
@@ -49,11 +48,6 @@ end
 ---@return keyturn.Status?
 function M.of(client_id)
   return client_id and statuses[client_id] or nil
-end
-
----@return keyturn.Status?
-function M.last()
-  return last
 end
 
 --- A few characters for the statusline.

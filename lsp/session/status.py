@@ -6,57 +6,74 @@ Status bars need a notification of our own. It is sent to clients that ask for i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 from lsprotocol import types
 
-from lsp.engine_thread import State
-
-if TYPE_CHECKING:
-    from lsp.server import KeyturnServer
+from lsp.session.engine_thread import EngineState
 
 logger = logging.getLogger(__name__)
 
 STATUS_METHOD = "keyturn/status"
 
 
-class Status:
-    """The observer of the engine and the reporter of the pipeline, for one client."""
+class Client(Protocol):
+    """The ways to say something to a client."""
 
-    def __init__(self, server: KeyturnServer) -> None:
-        self._server = server
+    def window_show_message(self, params: types.ShowMessageParams) -> None: ...
+
+    def progress(self, params: types.ProgressParams) -> None: ...
+
+    async def window_work_done_progress_create_async(self, params: types.WorkDoneProgressCreateParams) -> None: ...
+
+    def send_notification(self, method: str, params: object) -> None: ...
+
+    def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run something beside the conversation; a failure is logged."""
+        ...
+
+
+class Status:
+    """The observer of the engine and the reporter of the features, for one client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._engine = EngineState()
         self._said: set[str] = set()
         self._progress: LoadProgress | None = None
         self._last_ms: float | None = None
-        self._loading: tuple[str, int] | None = None
+        self._loading: tuple[str, int | None] | None = None
         self.wants_status = False
         self.shows_progress = False
 
-    def on_state(self, state: State, message: str) -> None:
+    def on_state(self, state: EngineState) -> None:
+        self._engine = state
         self._loading = None
-        if state == "loading":
+        if state.phase == "loading":
             self._begin_progress()
         else:
-            self._end_progress("Ready" if state == "ready" else "Failed")
-        if state == "error":
-            logger.error("%s", message)
-            self.say_once(message, types.MessageType.Error)
-        self.send()
+            self._end_progress("Ready" if state.phase == "ready" else "Failed")
+        if state.phase == "error":
+            logger.error("%s", state.error)
+            self.say_once(state.error, types.MessageType.Error)
+        self._send()
 
     def on_progress(self, message: str, percent: int) -> None:
         self._loading = (message, percent)
         if self._progress is not None:
             self._progress.report(message, percent)
-        self.send()
+        self._send()
 
     def problem(self, message: str) -> None:
         self.say_once(message, types.MessageType.Warning)
 
     def latency(self, milliseconds: float) -> None:
         self._last_ms = round(milliseconds, 1)
-        self.send()
+        self._send()
 
     def say_once(self, message: str, kind: types.MessageType) -> None:
         """Show a message in the editor; the same one never again in this session."""
@@ -66,23 +83,25 @@ class Status:
 
     def say(self, message: str, kind: types.MessageType) -> None:
         """Show a message in the editor."""
-        self._server.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
+        self._client.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
 
-    def send(self) -> None:
+    def switched_off(self) -> None:
+        """No engine is loaded, since the settings want no suggestions."""
+        self._loading = ("Suggestions are switched off in the settings.", None)
+        self._send()
+
+    def _send(self) -> None:
         if not self.wants_status:
             return
-        engine = self._server.engine
-        message, percent = self._loading or (engine.error, None)
-        if engine.state == "waiting" and not self._server.settings.enabled:
-            message = "Suggestions are switched off in the settings."
-        self._server.protocol.notify(
+        message, percent = self._loading or (self._engine.error, None)
+        self._client.send_notification(
             STATUS_METHOD,
             {
-                "state": engine.state,
+                "state": self._engine.phase,
                 "message": message,
                 "percent": percent,
-                "model": engine.model_name,
-                "engine": engine.engine_name,
+                "model": self._engine.model,
+                "engine": self._engine.engine,
                 "last_ms": self._last_ms,
             },
         )
@@ -90,7 +109,7 @@ class Status:
     def _begin_progress(self) -> None:
         self._end_progress("Starting again")
         if self.shows_progress:
-            self._progress = LoadProgress(self._server)
+            self._progress = LoadProgress(self._client)
 
     def _end_progress(self, message: str) -> None:
         if self._progress is not None:
@@ -101,17 +120,17 @@ class Status:
 class LoadProgress:
     """One progress bar. What happens before the client has agreed to it is shown once it has."""
 
-    def __init__(self, server: KeyturnServer) -> None:
-        self._server = server
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._token = f"keyturn-load-{uuid.uuid4()}"
         self._is_created = False
         self._is_ended = False
         self._latest = ("Loading the model", 0)
-        server.protocol.spawn(self._create())
+        client.spawn(self._create())
 
     async def _create(self) -> None:
         try:
-            await self._server.window_work_done_progress_create_async(
+            await self._client.window_work_done_progress_create_async(
                 types.WorkDoneProgressCreateParams(token=self._token)
             )
         except Exception as error:
@@ -133,4 +152,4 @@ class LoadProgress:
             self._notify(types.WorkDoneProgressEnd(message=message))
 
     def _notify(self, value: object) -> None:
-        self._server.progress(types.ProgressParams(token=self._token, value=value))
+        self._client.progress(types.ProgressParams(token=self._token, value=value))

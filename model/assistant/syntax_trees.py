@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from ast_tools.languages import Language
+from ast_tools.tree import SyntaxTree
 from model.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from ast_tools.tree import SyntaxTree
 
 
 class SyntaxTrees:
@@ -22,11 +19,12 @@ class SyntaxTrees:
         self._trees: OrderedDict[str, tuple[int, SyntaxTree]] = OrderedDict()
         self._max_trees = max_trees
 
-    def of(self, snapshot: Snapshot, language: Language | None) -> SyntaxTree | None:
+    def of(self, snapshot: Snapshot) -> SyntaxTree | None:
         """The tree of exactly this snapshot's text; None when it has no grammar or is too large."""
+        language = snapshot.language
         if language is None:
             return None
-        tree = self._follow(snapshot, language) or self._parse(snapshot, language)
+        tree = self._follow(snapshot, language) or SyntaxTree.parse(snapshot.text, language)
         if tree is None:
             self.forget(snapshot.document)
             return None
@@ -36,8 +34,8 @@ class SyntaxTrees:
             self._trees.popitem(last=False)
         return tree
 
-    def forget(self, uri: str) -> None:
-        self._trees.pop(uri, None)
+    def forget(self, document: str) -> None:
+        self._trees.pop(document, None)
 
     def _follow(self, snapshot: Snapshot, language: Language) -> SyntaxTree | None:
         """The known tree brought up to the snapshot by the logged edits, if they reach back far enough."""
@@ -50,9 +48,3 @@ class SyntaxTrees:
         if not 0 < num_edits <= len(snapshot.edits):
             return None
         return tree.apply(snapshot.edits[-num_edits:], snapshot.text)
-
-    @staticmethod
-    def _parse(snapshot: Snapshot, language: Language) -> SyntaxTree | None:
-        from ast_tools.tree import SyntaxTree  # Imports tree_sitter: not while the server starts.
-
-        return SyntaxTree.parse(snapshot.text, language)

@@ -7,14 +7,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsp.config import Configuration, Layer, Settings, configure, find_project_root, misfit, standard_layers
-from lsp.exits import UsageError
+from lsp.commands.exits import UsageError
 from lsp.log import set_up_logging
-from model.engine import Completion, Sampling
-from model.factory import load_completer
+from lsp.session.settings import (
+    Configuration,
+    Settings,
+    SettingsLayer,
+    configure,
+    find_project_root,
+    misfit,
+    standard_layers,
+)
+from model.assistant.suggestion import Suggestions
+from model.factory import load_assistant
 
 if TYPE_CHECKING:
-    from model.factory import CompleterLike
+    from model.assistant.assistant import Assistant
 
 _OPTIONS = ("model", "reuse", "max_tokens", "temperature", "seed")
 
@@ -30,7 +38,7 @@ def configuration_for(folder: Path, options: argparse.Namespace | None = None) -
     """The settings that count in a folder, the command line's over all others. Problems go to standard error."""
     layers, problems = standard_layers(find_project_root(folder.resolve()))
     given = {name: value for name in _OPTIONS if (value := getattr(options, name, None)) is not None}
-    command_line = Layer("the command line", given)
+    command_line = SettingsLayer("the command line", given)
     for name, value in given.items():
         if (wanted := misfit(name, value)) is not None:
             raise UsageError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}.")
@@ -49,24 +57,30 @@ def say(message: str) -> None:
     sys.stderr.write(f"keyturn: {message}\n")
 
 
-def load(settings: Settings) -> CompleterLike:
+def load(settings: Settings) -> Assistant:
     """Load the engine; what it has to say meanwhile goes to standard error."""
-    return load_completer(settings.for_engine(), notice=say)
+    return load_assistant(settings.for_engine(), notice=say)
 
 
-def sampling_of(settings: Settings) -> Sampling:
-    return Sampling(temperature=settings.temperature, seed=settings.seed)
-
-
-def answer_as_json(request_id: object, text: str, completion: Completion) -> dict[str, Any]:
-    """The object that `complete --json` and `complete --batch` print."""
+def answer_as_json(request_id: object, answer: Suggestions) -> dict[str, Any]:
+    """The object that `complete --json` and `complete --batch` print: the first suggestion, and what it cost."""
+    completion = answer.completion
+    suggestion = answer.items[0] if answer.items else None
     return {
         "id": request_id,
-        "text": text,
-        "logprob": round(completion.logprob, 6),
-        "tokens": vars(completion.tokens),
+        "text": suggestion.text if suggestion else "",
+        "logprob": _rounded(completion.logprob),
+        "tokens": [
+            {"id": token.id, "start": token.start, "end": token.end, "logprob": _rounded(token.logprob)}
+            for token in (suggestion.tokens if suggestion else ())
+        ],
+        "counts": vars(completion.counts),
         "timings_ms": completion.timings_ms.rounded(),
     }
+
+
+def _rounded(logprob: float | None) -> float | None:
+    return None if logprob is None else round(logprob, 6)
 
 
 def write_line(line: str) -> None:

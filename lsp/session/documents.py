@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
-from ast_tools.languages import Language, language_for
+from ast_tools.languages import language_for
 from ast_tools.text import Edit, PositionEncoding, Text, diff, encode
 from model.snapshot import Snapshot
 
@@ -37,7 +37,6 @@ class Document:
     """
 
     language_id: str
-    language: Language | None
     version: int
     snapshot: Snapshot
     caret: int = 0
@@ -47,8 +46,9 @@ class Document:
     @classmethod
     def opened(cls, item: types.TextDocumentItem) -> Document:
         path = path_of(item.uri)
-        snapshot = Snapshot(item.uri, Text.from_str(item.text), path=path)
-        return cls(item.language_id, language_for(path, item.language_id), item.version, snapshot)
+        language = language_for(path, item.language_id)
+        snapshot = Snapshot(item.uri, Text.from_str(item.text), path=path, language=language)
+        return cls(item.language_id, item.version, snapshot)
 
     @property
     def text(self) -> Text:

@@ -11,7 +11,7 @@ the requests that the server sends. What is replaced, and why:
 - Errors sent tracebacks to the client and popped up as messages. Here the client gets one sentence, the log the rest.
 - Requests in flight were kept with those that the server sends, and notifications with coroutine handlers never left
   that table.
-- A second copy of each document was kept, split into lines by `str.splitlines`. `lsp.documents` has the text instead.
+- A second copy of each document was kept, split into lines by `str.splitlines`. `lsp.session.documents` has the text.
 - The exit status was 0 without `shutdown`, and `exit` raised `SystemExit` inside the event loop.
 - Whole messages were logged at level INFO, file contents included.
 - A client that announced a value which lsprotocol does not know, as Visual Studio does, could not begin a session.
@@ -24,7 +24,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cattrs import Converter, transform_error
 from lsprotocol import types
@@ -38,21 +38,23 @@ from pygls.exceptions import (
     JsonRpcRequestCancelled,
     JsonRpcServerNotInitialized,
 )
+from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
-from lsp.transport import Writer
-
-if TYPE_CHECKING:
-    from lsp.server import KeyturnServer
+from lsp.wire.transport import Writer
 
 logger = logging.getLogger(__name__)
 
 CARET_METHOD = "keyturn/caret"
+DOCSTRING_METHOD = "keyturn/docstring"
 
 MessageId = int | str
 Handler = Callable[[Any], Any]
 
-_OWN_TYPES = {CARET_METHOD: types.TextDocumentPositionParams}
+_OWN_TYPES = {
+    CARET_METHOD: types.TextDocumentPositionParams,
+    DOCSTRING_METHOD: types.TextDocumentPositionParams,
+}
 _CAPABILITIES_READ = {
     "general": ("positionEncodings",),
     "window": ("workDoneProgress",),
@@ -66,9 +68,10 @@ _MAX_UNREAD_BYTES = 64 * 2**20
 class KeyturnProtocol(LanguageServerProtocol):
     """One client's side of the conversation: messages in, exactly one reply to each request out."""
 
-    def __init__(self, server: KeyturnServer, converter: Converter) -> None:
+    def __init__(self, server: LanguageServer, converter: Converter) -> None:
         super().__init__(server, converter)
-        self._keyturn = server
+        self.on_unreadable: Callable[[str, object], None] = lambda method, raw_params: None
+        """Called with a notification whose parameters were not what the protocol says."""
         self._initialized = False
         self._unanswered: set[MessageId] = set()
         self._tasks: dict[MessageId, asyncio.Task[Any]] = {}
@@ -91,7 +94,7 @@ class KeyturnProtocol(LanguageServerProtocol):
         for handler in builtins:
             self.fm.add_builtin_feature(handler.method_name, handler)
 
-    # The connection (lsp.transport.Peer)
+    # The connection (lsp.wire.transport.Peer)
 
     def connect(self, writer: Writer) -> None:
         self._connection = writer
@@ -105,11 +108,6 @@ class KeyturnProtocol(LanguageServerProtocol):
     @property
     def has_shut_down(self) -> bool:
         return self._shutdown
-
-    @property
-    def num_unanswered(self) -> int:
-        """Requests of the client that still wait for their reply."""
-        return len(self._unanswered)
 
     def end(self, code: int) -> None:
         """End the connection with this exit status, unless it is ending already."""
@@ -177,7 +175,7 @@ class KeyturnProtocol(LanguageServerProtocol):
             logger.debug("Ignoring the notification %r.", method)
         except JsonRpcInvalidParams as error:
             logger.warning("Ignoring the notification %r: %s", method, error)
-            self._keyturn.unreadable(method, raw_params)
+            self.on_unreadable(method, raw_params)
         except Exception:
             logger.exception("The notification %r failed.", method)
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ast_tools.text import Text
+from ast_tools.text import Text, encode
+from model.assistant.suggestion import Suggestion
 
 _CLOSERS = frozenset(b")]}\"'`")
 _MAX_CLOSERS = 2
@@ -16,10 +17,10 @@ class Remembered:
 
     text: Text
     caret: int
-    suggestions: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...]
     is_explicit: bool
 
-    def at(self, text: Text, caret: int, *, explicit: bool) -> tuple[str, ...] | None:
+    def at(self, text: Text, caret: int, *, explicit: bool) -> tuple[Suggestion, ...] | None:
         """What is left to suggest at a caret; None when the model must be asked.
 
             then    before | after          suggested "print(x)"
@@ -39,19 +40,19 @@ class Remembered:
         if num_typed == 0:
             return self._as_many(self.suggestions, explicit=explicit) if not closers else None
         # Suggestions have bare line feeds, which editors turn into the file's own line endings.
-        typed = text.slice(self.caret, caret).replace("\r\n", "\n").replace("\r", "\n")
+        typed = encode(text.slice(self.caret, caret).replace("\r\n", "\n").replace("\r", "\n"))
         left = [
-            suggestion[len(typed) : len(suggestion) - len(closers)]
+            suggestion.part(len(typed), len(suggestion.edit.new) - len(closers), caret)
             for suggestion in self.suggestions
-            if suggestion.startswith(typed) and suggestion.endswith(closers)
+            if suggestion.edit.new.startswith(typed) and suggestion.edit.new.endswith(closers)
         ]
-        return self._as_many(tuple(rest for rest in left if rest), explicit=explicit) or None
+        return self._as_many(tuple(rest for rest in left if rest.edit.new), explicit=explicit) or None
 
     @staticmethod
-    def _as_many(suggestions: tuple[str, ...], *, explicit: bool) -> tuple[str, ...]:
+    def _as_many(suggestions: tuple[Suggestion, ...], *, explicit: bool) -> tuple[Suggestion, ...]:
         return suggestions if explicit else suggestions[:1]
 
-    def _closers_added(self, text: Text, caret: int) -> str | None:
+    def _closers_added(self, text: Text, caret: int) -> bytes | None:
         """Closers that the editor put behind the caret on its own; None when something else has changed there."""
         num_before = len(self.text.data) - self.caret
         num_added = len(text.data) - caret - num_before
@@ -60,5 +61,4 @@ class Remembered:
         added = text.data[caret : caret + num_added]
         if not _CLOSERS.issuperset(added) or text.data[caret + num_added :] != self.text.data[self.caret :]:
             return None
-        closers: str = added.decode("ascii")
-        return closers
+        return added

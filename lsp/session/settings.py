@@ -19,8 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from model.engine import ReuseMode
 from model.factory import EngineSettings
+from model.request import Request, ReuseMode, Sampling, Stop
+from model.snapshot import Snapshot
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
 
@@ -30,6 +31,7 @@ CLIENT_ONLY = frozenset({"trace", "server", "path", "command", "commands"})
 REFUSED_IN_PROJECTS = frozenset({"command", "commands"})
 """Not settings of the server; named here so that a project that tries them hears why they do nothing."""
 
+_STOPS: dict[str, Stop] = {"auto": "auto", "never": "line", "always": "block"}
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_PROBLEMS = 8
 
@@ -132,6 +134,18 @@ class Settings:
             fallback=self.fallback,
         )
 
+    def request(self, snapshot: Snapshot, caret: int, *, num_items: int = 1) -> Request:
+        """What is asked of the model for a caret under these settings."""
+        return Request(
+            snapshot,
+            caret,
+            max_tokens=self.max_tokens,
+            stop=_STOPS[self.multiline],
+            num_items=num_items,
+            sampling=Sampling(temperature=self.temperature, seed=self.seed),
+            reuse=self.reuse,
+        )
+
     def allows(self, path: str | None, language_id: str | None, roots: Iterable[Path]) -> bool:
         """Whether suggestions are wanted in this file; `roots` are the folders of the project."""
         if not self.enabled or language_id in self.disabled_languages:
@@ -145,7 +159,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Layer:
+class SettingsLayer:
     """Settings as one source names them, not checked yet. `origin` is how messages call the source."""
 
     origin: str
@@ -163,7 +177,7 @@ class Configuration:
     origins: tuple[str, ...] = ()
 
 
-def configure(layers: Iterable[Layer], problems: Iterable[str] = ()) -> Configuration:
+def configure(layers: Iterable[SettingsLayer], problems: Iterable[str] = ()) -> Configuration:
     """Merge layers, later ones over earlier ones."""
     settings = Settings()
     found = list(problems)
@@ -178,9 +192,11 @@ def configure(layers: Iterable[Layer], problems: Iterable[str] = ()) -> Configur
     return Configuration(settings, tuple(dict.fromkeys(found)), tuple(origins))
 
 
-def standard_layers(root: Path | None, environment: Mapping[str, str] | None = None) -> tuple[list[Layer], list[str]]:
+def standard_layers(
+    root: Path | None, environment: Mapping[str, str] | None = None
+) -> tuple[list[SettingsLayer], list[str]]:
     """The layers outside of the editor, lowest first, and what was wrong with their files."""
-    layers: list[Layer] = []
+    layers: list[SettingsLayer] = []
     problems: list[str] = []
     user = _file_layer(user_config_file(), problems)
     layers += [user] if user else []
@@ -205,16 +221,16 @@ def find_project_root(start: Path) -> Path | None:
     return None
 
 
-def environment_layer(environment: Mapping[str, str]) -> Layer:
+def environment_layer(environment: Mapping[str, str]) -> SettingsLayer:
     values = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
-    return Layer("the environment", values, is_text=True)
+    return SettingsLayer("the environment", values, is_text=True)
 
 
-def editor_layer(raw: object) -> Layer:
+def editor_layer(raw: object) -> SettingsLayer:
     """The editor's settings: `{"keyturn": {…}}` or the inside of it, snake_case or camelCase, null for unset.
 
     Without a section of ours a table is another server's section: some clients send every server all they have.
@@ -228,7 +244,7 @@ def editor_layer(raw: object) -> Layer:
         is_others = isinstance(value, Mapping) and not is_ours
         if value is not None and not is_others and snake.split(".")[0] not in CLIENT_ONLY:
             values[snake] = value
-    return Layer("the editor's settings", values)
+    return SettingsLayer("the editor's settings", values)
 
 
 def is_of_others(raw: object) -> bool:
@@ -241,7 +257,7 @@ def is_of_others(raw: object) -> bool:
     )
 
 
-def _project_layers(root: Path, problems: list[str]) -> list[Layer]:
+def _project_layers(root: Path, problems: list[str]) -> list[SettingsLayer]:
     pyproject = _file_layer(root / "pyproject.toml", problems, table=("tool", "keyturn"), is_project=True)
     own = _file_layer(root / "keyturn.toml", problems, is_project=True)
     return [layer for layer in (pyproject, own) if layer is not None]
@@ -249,7 +265,7 @@ def _project_layers(root: Path, problems: list[str]) -> list[Layer]:
 
 def _file_layer(
     path: Path, problems: list[str], table: tuple[str, ...] = (), *, is_project: bool = False
-) -> Layer | None:
+) -> SettingsLayer | None:
     """One TOML file's settings; None when it is absent or has none. What is wrong with it is added to `problems`."""
     try:
         if not path.is_file():
@@ -270,7 +286,7 @@ def _file_layer(
     if not isinstance(values, Mapping):
         problems.append(f"{path}: [{'.'.join(table)}] must be a table.")
         return None
-    return Layer(str(path), values, is_project=is_project)
+    return SettingsLayer(str(path), values, is_project=is_project)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -280,7 +296,7 @@ def _bytes_of(path: Path) -> bytes:
         return b""
 
 
-def _apply(settings: Settings, layer: Layer) -> tuple[Settings, list[str]]:
+def _apply(settings: Settings, layer: SettingsLayer) -> tuple[Settings, list[str]]:
     """The settings with a layer's good values, and a sentence for each bad one."""
     known = {f.name: f for f in fields(Settings)}
     problems = []

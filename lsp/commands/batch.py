@@ -14,22 +14,21 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
-from lsp.config import Settings
-from lsp.exits import DONE, ENGINE_FAILED, NO, UsageError
-from lsp.headless import answer_as_json, configuration_for, current_folder, load, sampling_of, warn, write_line
-from lsp.suggestion import Question, Stop, think
-from lsp.syntax_trees import SyntaxTrees
-from model.completer import MAX_DOCUMENTS
-from model.engine import EngineError, KeyturnError, ModelError
+from lsp.commands.exits import DONE, ENGINE_FAILED, NO, UsageError
+from lsp.commands.headless import answer_as_json, configuration_for, current_folder, load, warn, write_line
+from lsp.session.settings import Settings
+from model.engine_completer import MAX_DOCUMENTS
+from model.errors import EngineError, KeyturnError, ModelError
+from model.request import Stop
 from model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from model.factory import CompleterLike
+    from model.assistant.assistant import Assistant
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +85,10 @@ class Batch:
     `has_failed` once the engine could not answer a line that was right.
     """
 
-    def __init__(self, completer: CompleterLike, settings: Settings, stop: Stop) -> None:
-        self._completer = completer
+    def __init__(self, assistant: Assistant, settings: Settings, stop: Stop) -> None:
+        self._assistant = assistant
         self._settings = settings
         self._stop = stop
-        self._trees = SyntaxTrees()
         self._documents: OrderedDict[str, Snapshot] = OrderedDict()
         self.has_failed = False
 
@@ -116,18 +114,10 @@ class Batch:
     def _complete(self, request: BatchRequest, number: int) -> dict[str, Any]:
         uri = f"batch:{number}" if request.document is None else f"document:{request.document}"
         prefix = Text.from_str(request.prefix)
-        snapshot = self._edited(uri, Text.from_str(request.prefix + request.suffix))
-        question = Question(
-            snapshot=snapshot,
-            caret=len(prefix),
-            language=request.language,
-            stop=request.stop,
-            max_tokens=request.max_tokens,
-            reuse=self._settings.reuse,
-            sampling=sampling_of(self._settings),
-        )
+        snapshot = self._edited(uri, Text.from_str(request.prefix + request.suffix), request.language)
+        asked = self._settings.request(snapshot, len(prefix))
         try:
-            answer = think(self._completer, self._trees, question)
+            answer = self._assistant.suggest(replace(asked, stop=request.stop, max_tokens=request.max_tokens))
         finally:
             if request.document is None:
                 self._forget(uri)
@@ -136,19 +126,18 @@ class Batch:
                 self._documents.move_to_end(uri)
             while len(self._documents) > MAX_DOCUMENTS:
                 self._forget(self._documents.popitem(last=False)[0])
-        return answer_as_json(request.id, answer.texts[0] if answer.texts else "", answer.completion)
+        return answer_as_json(request.id, answer)
 
     def _forget(self, uri: str) -> None:
-        self._completer.forget(uri)
-        self._trees.forget(uri)
+        self._assistant.forget(uri)
 
-    def _edited(self, uri: str, text: Text) -> Snapshot:
+    def _edited(self, uri: str, text: Text, language: Language | None) -> Snapshot:
         """The document with a new text, as an edit of the text it had."""
         before = self._documents.get(uri)
         if before is None:
-            return Snapshot(uri, text)
+            return Snapshot(uri, text, language=language)
         edits = tuple(diff(before.text.data, text.data))
-        return Snapshot(uri, text, before.revision + len(edits), edits)
+        return Snapshot(uri, text, before.revision + len(edits), edits, language=language)
 
 
 def _parse(line: bytes, number: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
-from lsp.framing import FrameDecoder, LostStreamError
+from lsp.wire.framing import FrameDecoder, LostStreamError
 
 logger = logging.getLogger(__name__)
 

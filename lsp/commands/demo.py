@@ -24,7 +24,7 @@ from rich.text import Text as Styled
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, PositionEncoding, Text, encode
 from lsp.client import EditorClient, ServerFailed, position
-from lsp.exits import DONE, ENGINE_FAILED, UsageError
+from lsp.commands.exits import DONE, ENGINE_FAILED, UsageError
 from lsp.server import STATS_METHOD
 
 DEFAULT_FILE = "shlex.py"
@@ -182,10 +182,10 @@ async def _ask(client: EditorClient, uri: str, text: Text, caret: int) -> Outcom
         replaced = text.slice(text.offset_at(start.line, start.character, PositionEncoding.UTF8), caret)
         ghost = str(items[0].insert_text).removeprefix(replaced)
     stats = await client.wait_for(client.protocol.send_request_async(STATS_METHOD, {"uri": uri}))
-    if stats.tokens is None:
+    if stats.counts is None:
         raise ServerFailed("The model gave no answer; `keyturn doctor` may tell why.")
     # pygls makes named tuples of results that it does not know.
-    return Outcome(text, caret, ghost, stats.tokens._asdict(), stats.timings_ms._asdict())
+    return Outcome(text, caret, ghost, stats.counts._asdict(), stats.timings_ms._asdict())
 
 
 def _show(console: Console, path: Path, step: Step, outcome: Outcome) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ast_tools.languages import language_for
 from ast_tools.text import PositionEncoding, Text
-from lsp.exits import DONE, UsageError
-from lsp.headless import answer_as_json, configuration_for, load, sampling_of, say, warn, write_line
-from lsp.suggestion import Question, think
-from lsp.syntax_trees import SyntaxTrees
+from lsp.commands.exits import DONE, UsageError
+from lsp.commands.headless import answer_as_json, configuration_for, load, say, warn, write_line
 from model.snapshot import Snapshot
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -24,34 +23,26 @@ def run(options: argparse.Namespace) -> int:
     caret = _caret(text, path, line, column)
     configuration = configuration_for(path.parent, options)
     warn(configuration)
-    settings = configuration.settings
-    completer = load(settings)
-    question = Question(
-        snapshot=Snapshot(path.resolve().as_uri(), text, path=str(path)),
-        caret=caret,
-        language=language_for(str(path)),
-        stop=options.stop,
-        max_tokens=settings.max_tokens,
-        reuse=settings.reuse,
-        sampling=sampling_of(settings),
-    )
-    answer = think(completer, SyntaxTrees(), question)
-    suggestion = answer.texts[0] if answer.texts else ""
+    assistant = load(configuration.settings)
+    snapshot = Snapshot(path.resolve().as_uri(), text, path=str(path), language=language_for(str(path)))
+    request = replace(configuration.settings.request(snapshot, caret), stop=options.stop)
+    answer = assistant.suggest(request)
     if not options.json:
-        if suggestion:
-            write_line(suggestion)
+        if answer.items:
+            write_line(answer.items[0].text)
         else:
             say("There is nothing to suggest here.")
         return DONE
     at_line, at_column = text.position_at(caret, PositionEncoding.UTF16)
+    found = assistant.describe()
     position = {"line": at_line, "character": at_column}
     write_line(
         json.dumps(
-            answer_as_json(options.target, suggestion, answer.completion)
+            answer_as_json(options.target, answer)
             | {
                 "range": {"start": position, "end": position},
-                "model": completer.model_name,
-                "engine": completer.engine_name,
+                "model": found.model,
+                "engine": found.engine,
             },
             ensure_ascii=False,
         )

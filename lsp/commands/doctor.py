@@ -6,19 +6,17 @@ import json
 import platform
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsp import __version__
-from lsp.config import Configuration, Settings, user_config_file
-from lsp.exits import DONE, ENGINE_FAILED
-from lsp.headless import configuration_for, current_folder, load, write_line
+from lsp.commands.exits import DONE, ENGINE_FAILED
+from lsp.commands.headless import configuration_for, current_folder, load, write_line
+from lsp.session.settings import Configuration, Settings, user_config_file
 from model.factory import model_folder
+from model.request import Request
 from model.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from model.factory import CompleterLike
 
 _PACKAGES = ("torch", "tokenizers", "tree-sitter", "pygls", "lsprotocol")
 _PROBE = "def add(first, second):\n    return "
@@ -91,44 +89,27 @@ def _try_engine(settings: Settings, report: Report) -> None:
     from ast_tools.text import Text
 
     started = time.perf_counter()
-    completer = _reach(settings, report) if settings.engine == "vllm" else load(settings)
+    completer = load(replace(settings, fallback=False)).completer  # nothing shall stand in for a server here
     loaded = time.perf_counter()
     snapshot = Snapshot("doctor:probe.py", Text.from_str(_PROBE), path="probe.py")
+    request = Request(snapshot, len(snapshot.text), max_tokens=16)
     # The first call pays for what a process does once; the second one is what an editor sees.
-    completer.complete(snapshot, len(snapshot.text), max_tokens=16)
-    completion = completer.complete(snapshot, len(snapshot.text), max_tokens=16, reuse="off")
-    report.model["name"] = completer.model_name
-    report.model["context_tokens"] = completer.max_context
+    completer.complete(request)
+    completion = completer.complete(replace(request, reuse="off"))
+    found = completer.describe()
+    report.model |= {"name": found.model, "context_tokens": found.context_tokens, "layout": found.layout}
+    report.model |= found.details
     report.answer = completion.text.split("\n")[0]
-    timings, tokens = completion.timings_ms, completion.tokens
+    timings, counts = completion.timings_ms, completion.counts
     report.speed = {
         "load_seconds": round(loaded - started, 2),
         "first_token_ms": round(timings.first_token, 1),
-        "prefill_ms_per_token": round(timings.encode / max(tokens.encoded, 1), 3),
-        "decode_ms_per_token": round(timings.decode / max(tokens.generated, 1), 3),
+        "prefill_ms_per_token": round(timings.encode / max(counts.encoded, 1), 3),
+        "decode_ms_per_token": round(timings.decode / max(counts.generated, 1), 3),
         "total_ms": round(timings.total, 1),
     }
     if settings.engine == "vllm":  # from here it cannot be told what the server spends on what
         del report.speed["prefill_ms_per_token"]
-
-
-def _reach(settings: Settings, report: Report) -> CompleterLike:
-    """The server itself: nothing shall stand in for it here."""
-    from model.factory import connection_to
-    from model.vllm.client import VllmEngine
-    from model.vllm.discover import Site
-
-    connection = connection_to(settings.for_engine())
-    completer = Site(
-        connection, model=settings.model, tokenizer=settings.tokenizer, context_tokens=settings.context_tokens
-    ).connect()
-    assert isinstance(completer.engine, VllmEngine)
-    version = completer.engine.version
-    report.model["server"] = f"vLLM {version}" if version else "another, without vLLM's version"
-    report.model["plugin"] = "answers" if completer.engine.has_plugin else "does not answer"
-    report.model["prompts"] = "token ids" if completer.engine.speaks_tokens else "text: the tokenizer is not to be had"
-    report.model["layout"] = completer.layout.name
-    return completer
 
 
 def _readable(report: Report) -> str:

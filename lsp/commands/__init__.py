@@ -1,0 +1,1 @@
+"""The subcommands of `keyturn`, one file each, and what they share."""
