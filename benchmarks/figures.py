@@ -14,6 +14,15 @@ from model.unfinished import finish
 PLACES = ("after a jump", "typing on")
 """Where an editor's latency is measured."""
 
+EDITS = {
+    "append": "typing at the end",
+    "character in": "character inserted",
+    "line in": "line inserted",
+    "line out": "line removed",
+    "line anew": "line rewritten",
+}
+"""Edits of `benchmarks.edit_latency`, as pages and pictures name them; the others go by their recorded names."""
+
 
 def spread(milliseconds: Sequence[float]) -> dict[str, Any]:
     """Least, median, ninth decile (of so many at least nine tenths are no longer) and most."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.figures import EDITS
+
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).parents[1] / "docs"
 OWN, OTHER, WRONG = "#2a6f97", "#b0b0b0", "#c8553d"
@@ -27,14 +31,14 @@ OWN, OTHER, WRONG = "#2a6f97", "#b0b0b0", "#c8553d"
 
 
 def edit_latency(found: dict[str, Any]) -> Figure:
-    """First token after a line put in at 2 %, by size; both axes logarithmic."""
+    """First token after a line is inserted at 2 %, by size; both axes logarithmic."""
     figure, axes = plt.subplots(figsize=(9, 4.5), constrained_layout=True)
     axes.set_prop_cycle(color=plt.colormaps["tab20"](range(20)))
     rows = [row for row in found["rows"] if (row["edit"], row["place"]) == ("line in", "2 %")]
     _draw_by_size(axes, [(row["peer"], row["tokens"], row["first_token_ms"]["median"]) for row in rows])
     axes.set_xlabel("tokens of the file")
     axes.set_ylabel("milliseconds to the first token")
-    axes.set_title("A line is put in at the top of the file")
+    axes.set_title("A line is inserted at the top of the file")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
 
@@ -50,7 +54,7 @@ def edit_kinds(found: dict[str, Any]) -> Figure:
             own = [row for row in rows if row["edit"] == kind and row["place"] in ("", place)]
             points = [(row["tokens"], row["first_token_ms"]["median"]) for row in own]
             style = "--" if own[0]["place"] == "" else "-"
-            panel.loglog(*zip(*points, strict=True), style, marker="o", markersize=3, label=kind)
+            panel.loglog(*zip(*points, strict=True), style, marker="o", markersize=3, label=EDITS.get(kind, kind))
         panel.set_title(place)
         panel.set_xlabel("tokens of the file")
         _name_sizes(panel, {row["tokens"] for row in rows})
