@@ -20,8 +20,8 @@ computation, in nats.
 
 Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
 benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder, each is drawn as often as
-any other; Java and JavaScript are any folders of sources (docs/benchmarks.md says which ones were taken), what lies in
-each counts as a package.
+any other; Java and JavaScript are any folders of sources (docs/benchmarks-appendix.md says which ones were taken), what
+lies in each counts as a package.
 """
 
 from __future__ import annotations

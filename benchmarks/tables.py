@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.figures import PLACES
+from benchmarks.figures import EDITS, PLACES
 from model.machine import in_words
 from model.training.report import whole
 
 RESULTS = Path(__file__).with_name("results")
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("benchmarks.md", "decisions.md", "model.md")
+PAGES = ("benchmarks-appendix.md", "decisions.md", "model.md")
 
 _MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -82,7 +82,7 @@ def edits_by_kind(found: dict[str, Any]) -> str:
     peers = [peer for peer in _unique(row["peer"] for row in rows) if len([r for r in rows if r["peer"] == peer]) > 1]
     lines = []
     for edit, place in _unique((row["edit"], row["place"]) for row in rows):
-        cells = [f"{edit}, {place}" if place else edit]
+        cells = [_edit_name(edit, place)]
         for peer in peers:
             one = [row for row in rows if (row["peer"], row["edit"], row["place"]) == (peer, edit, place)]
             cells.append(_number(one[0]["first_token_ms"]["median"]) if one else "")
@@ -103,7 +103,7 @@ def speed(found: dict[str, Any]) -> str:
 def typing(found: dict[str, Any]) -> str:
     rows = {
         "all": found["latency_ms"] | {"processor_seconds": found["processor_seconds"]},
-        **({"all, and those withdrawn": found["latency_at_least_ms"]} if "latency_at_least_ms" in found else {}),
+        **({"all, with cancelled requests": found["latency_at_least_ms"]} if "latency_at_least_ms" in found else {}),
         **found["latency_ms_by_kind"],
         **{f"{name} (alone)": times for name, times in found.get("peers, 8 tokens each, ms", {}).items()},
     }
@@ -119,12 +119,15 @@ def typing(found: dict[str, Any]) -> str:
     told = measured_on(found)
     if "answered_by_the_model" in found:
         tokens = found["tokens"]
-        shares = [f"{100 * tokens[name] / tokens['prompt']:.1f} % {name}" for name in ("kept", "turned", "encoded")]
-        told = (
-            f"{found['withdrawn']} questions were withdrawn, {found['answered_by_the_model']} of the others answered "
-            f"by the model. Of the {tokens['prompt']:,} tokens of its prompts {', '.join(shares)}. {told}"
+        kept, turned, encoded = (
+            f"{100 * tokens[name] / tokens['prompt']:.1f} %" for name in ("kept", "turned", "encoded")
         )
-    head = ["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms", "processor, s"]
+        told = (
+            f"{found['withdrawn']} requests were cancelled. The model answered {found['answered_by_the_model']} of the "
+            f"others. Of the {tokens['prompt']:,} tokens in its prompts {kept} were kept, {turned} were turned and "
+            f"{encoded} were encoded. {told}"
+        )
+    head = ["keystroke", "answers", "p50, ms", "p95, ms", "p99, ms", "CPU, s"]
     return _table(head, lines) + f"\n\n{told}"
 
 
@@ -151,7 +154,7 @@ def quality(found: dict[str, Any]) -> str:
 
 def footprint(found: dict[str, Any]) -> str:
     names = {
-        "initialize_ms": "process start to `initialize`, ms",
+        "initialize_ms": "process start to the answer to `initialize`, ms",
         "first_suggestion_ms": "process start to the first suggestion, ms",
     }
     lines = [
@@ -160,7 +163,7 @@ def footprint(found: dict[str, Any]) -> str:
     memory = [[f"{row['context_tokens']:,}", *(_number(row[name]) for name in MEMORY)] for row in found["memory"]]
     return "\n\n".join(
         (
-            _table(["", "median", "least", "most"], lines),
+            _table(["", "median", "minimum", "maximum"], lines),
             _table(["context, tokens", *MEMORY.values()], memory),
             measured_on(found),
         )
@@ -168,9 +171,9 @@ def footprint(found: dict[str, Any]) -> str:
 
 
 MEMORY = {
-    "ready_mb": "resident once ready, MB",
-    "ten_files_mb": "with ten files of 2,000 lines, MB",
-    "caches_mb": "of it caches, MB",
+    "ready_mb": "resident when ready, MB",
+    "ten_files_mb": "resident with ten files of 2,000 lines, MB",
+    "caches_mb": "of that in caches, MB",
 }
 
 
@@ -185,7 +188,7 @@ def editors(vscode: dict[str, Any], neovim: dict[str, Any]) -> str:
             lines.append(
                 [f"{name}, {place}", *(_number(times[key]) for key in ("min", "median", "p90", "max")), str(timed)]
             )
-    head = ["ms to ghost text", "least", "median", "ninth decile", "most", "timed"]
+    head = ["ms to ghost text", "minimum", "median", "90th percentile", "maximum", "timed"]
     commits = [found["machine"]["commit"] for found in (vscode, neovim)]
     return _table(head, lines) + f"\n\n{measured_on(vscode, f'{commits[0]} (VS Code); {commits[1]} (Neovim)')}"
 
@@ -249,13 +252,18 @@ def _by_edit(found: dict[str, Any], title: str, *figures: str) -> str:
     for edit, place in _unique((row["edit"], row["place"]) for row in rows):
         own = {row["tokens"]: row for row in rows if (row["edit"], row["place"]) == (edit, place)}
         cells = [" / ".join(_number(own[n][name]["median"]) for name in figures) if n in own else "" for n in sizes]
-        lines.append([f"{edit}, {place}" if place else edit, *cells])
+        lines.append([_edit_name(edit, place), *cells])
     return _table([title, *(f"{size:,}" for size in sizes)], lines) + f"\n\n{measured_at(found, rows)}"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _edit_name(edit: str, place: str) -> str:
+    name = EDITS.get(edit, edit)
+    return f"{name}, {place}" if place else name
 
 
 def _number(value: float) -> str:
