@@ -114,7 +114,7 @@ async function start(): Promise<void> {
   };
   started.registerFeature({
     fillClientCapabilities: (capabilities) => {
-      capabilities.experimental = { ...capabilities.experimental, keyturnStatus: true };
+      capabilities.experimental = { ...capabilities.experimental, keyturnStatus: true, keyturnSnippets: true };
     },
     initialize: () => {},
     getState: () => ({ kind: 'static' }),

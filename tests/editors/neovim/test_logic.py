@@ -74,6 +74,19 @@ def test_rest(neovim: Neovim, tmp_path: Path, text: str, typed: str, rest: str |
     assert call(neovim, tmp_path, "rest", text, typed) == rest
 
 
+@pytest.mark.parametrize(
+    ("snippet", "text"),
+    [
+        ("open(${1:path}, ${2:mode})$0", "open(path, mode)"),
+        (r"f(\{${1:a\}\$\\}\}$0", r"f({a}$\}"),
+        ("é${1:🙂}\n$0", "é🙂\n"),
+        ("$0", ""),
+    ],
+)
+def test_the_text_of_a_snippet(neovim: Neovim, tmp_path: Path, snippet: str, text: str) -> None:
+    assert call(neovim, tmp_path, "plain", snippet) == text
+
+
 def test_an_old_neovim_is_told(neovim: Neovim, tmp_path: Path) -> None:
     """Before 0.10 there is one message and no error."""
     code = """

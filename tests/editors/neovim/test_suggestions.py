@@ -12,6 +12,7 @@ SCRIPT = {
         {"after": "never", "text": "too late", "delay_ms": 600_000},
         {"after": "pri", "text": "nt(value)"},
         {"after": "call = ", "text": "one.two(three)"},
+        {"after": "ask = ", "text": "open(path, {mode})", "unsure": ["path", "mode"]},
         {"after": r"show\(", "text": "value)"},
         {"after": r"colour = 1[^\0]*paint = ", "text": "one"},
         {"after": r"colour = 2[^\0]*paint = ", "text": "two"},
@@ -221,3 +222,32 @@ def test_nothing_in_normal_mode(open_editor: OpenEditor) -> None:
     editor.leave_insert_mode()
     editor.wait_for_ghost("")
     editor.wait_until_gone("one.two")
+
+
+def test_parts_in_doubt_are_placeholders(open_editor: OpenEditor) -> None:
+    """Who asks for suggestions gets them as a snippet: after acceptance what is typed replaces the parts in doubt."""
+    editor = open_editor("\n", script=SCRIPT)
+    type_at_end(editor, 1, "ask = ")
+    editor.wait_for_ghost("open(path, {mode})")
+    asked = num_asked(editor)
+    editor.keys("M-]")
+    editor.wait(lambda: num_asked(editor) > asked, "the explicit request")
+    editor.wait_for_ghost("open(path, {mode})")
+    editor.keys("Tab")
+    editor.wait_for_lines("ask = open(path, {mode})")
+    editor.type("here")
+    editor.wait_for_lines("ask = open(here, {mode})")
+
+
+def test_a_word_of_a_snippet_is_plain_text(open_editor: OpenEditor) -> None:
+    editor = open_editor("\n", script=SCRIPT)
+    type_at_end(editor, 1, "ask = ")
+    editor.wait_for_ghost("open(path, {mode})")
+    asked = num_asked(editor)
+    editor.keys("M-]")
+    editor.wait(lambda: num_asked(editor) > asked, "the explicit request")
+    editor.keys("M-Right")
+    editor.wait_for_lines("ask = open")
+    editor.wait_for_ghost("(path, {mode})")
+    editor.keys("Tab")
+    editor.wait_for_lines("ask = open(path, {mode})")

@@ -66,11 +66,9 @@ def vscode(
 def scripted(tmp_path: Path) -> Callable[..., dict[str, object]]:
     """Settings for the scripted engine with these rules: text before the caret → what to suggest."""
 
-    def settings(*rules: tuple[str, str], delay_ms: int = 0) -> dict[str, object]:
+    def settings(*rules: tuple[str, str], **more: object) -> dict[str, object]:
         path = tmp_path / "script.json"
-        path.write_text(
-            json.dumps({"rules": [{"after": after, "text": text, "delay_ms": delay_ms} for after, text in rules]})
-        )
+        path.write_text(json.dumps({"rules": [{"after": after, "text": text, **more} for after, text in rules]}))
         return {"keyturn.engine": "scripted", "keyturn.script": str(path)}
 
     return settings

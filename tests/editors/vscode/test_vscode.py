@@ -435,6 +435,26 @@ def test_several_suggestions_are_gone_through(vscode: Open) -> None:
         assert window.save("a.txt") == f"first line\ncall {third}"
 
 
+def test_parts_in_doubt_are_placeholders(vscode: Open, scripted: Scripted) -> None:
+    """Who asks for suggestions gets them as a snippet: after acceptance what is typed replaces the parts in doubt."""
+    rules = scripted((r"call $", "open(path, {mode})"), unsure=["path", "mode"])
+    window = vscode({"a.txt": b"first line\n"}, rules)
+    window.open("a.txt", caret=(2, 1))
+    window.wait_until_ready()
+    window.type("call ")
+    window.wait_for_ghost()
+    answered = window.wire.num_answers()
+    window.press("Alt+]")
+    wait_for(lambda: window.wire.num_answers() > answered, "the answer to an explicit request")
+    assert window.wait_for_ghost() == "open(path, {mode})"
+    window.press("Tab")
+    wait_for(lambda: not window.ghost_text(), "the ghost text to go")
+    window.type("here")
+    window.press("Tab")
+    window.type("now")
+    assert window.save("a.txt") == "first line\ncall open(here, {now})"
+
+
 def test_the_key_of_a_server_is_kept_in_secret_storage(vscode: Open) -> None:
     """It reaches the server that is asked, and stands in no file of settings."""
 

@@ -19,6 +19,7 @@ local M = {}
 ---@field row integer where it begins, from 0
 ---@field col integer in bytes
 ---@field command? lsp.Command to run when it was accepted
+---@field snippet? string to expand when all of it is accepted at once
 
 ---@class keyturn.Ghost
 ---@field client vim.lsp.Client
@@ -77,6 +78,7 @@ local function current(buf)
 end
 
 ---@param client vim.lsp.Client
+--- What a server means by an item. A snippet is shown as the text that it begins with.
 ---@param item lsp.InlineCompletionItem
 ---@return keyturn.Item
 local function to_item(client, buf, item, row, col)
@@ -85,7 +87,12 @@ local function to_item(client, buf, item, row, col)
     local line = api.nvim_buf_get_lines(buf, start.line, start.line + 1, false)[1] or ''
     row, col = start.line, requests.to_byte(line, start.character, client.offset_encoding)
   end
-  return { text = item.insertText, row = row, col = col, command = item.command }
+  local text, snippet = item.insertText, nil
+  if type(text) == 'table' then
+    snippet = text.value
+    text = suggestion.plain(snippet)
+  end
+  return { text = text, row = row, col = col, command = item.command, snippet = snippet }
 end
 
 --- Take the server's answer: show it if it fits what stands there now, else show nothing.
@@ -166,13 +173,18 @@ function M.accept(part)
     return false
   end
   local piece = part(rest)
-  insert(buf, piece)
+  local item = ghost.items[1]
+  if item.snippet and piece == item.text then
+    vim.snippet.expand(item.snippet)
+  else
+    insert(buf, piece)
+  end
   if piece ~= rest then
     M.follow(buf)
     return true
   end
   M.forget(buf)
-  local command = ghost.items[1].command
+  local command = item.command
   if command then
     -- Counting is not worth a message when it fails.
     local params = { command = command.command, arguments = command.arguments }

@@ -119,7 +119,8 @@ end
 local function client_config()
   local options, surface = launch.options, launch.surface
   local capabilities = vim.lsp.protocol.make_client_capabilities()
-  capabilities.experimental = vim.tbl_extend('force', capabilities.experimental or {}, { keyturnStatus = true })
+  local experimental = { keyturnStatus = true, keyturnSnippets = true }
+  capabilities.experimental = vim.tbl_extend('force', capabilities.experimental or {}, experimental)
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
   return {
     name = M.NAME,

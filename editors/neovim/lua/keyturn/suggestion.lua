@@ -16,6 +16,21 @@ function M.rest(text, typed)
   end
 end
 
+--- The text of a snippet: its placeholders as they are before anyone fills them in.
+---@param snippet string of plain text, `${1:…}` and `$0`, with `\`, `$` and `}` escaped
+---@return string
+function M.plain(snippet)
+  local text, from = {}, 1
+  while from <= #snippet do
+    local rest = snippet:sub(from)
+    local mark = rest:match('^%$%{%d+:') or rest:match('^%$%d+') or rest:match('^}')
+    local escaped = rest:match('^\\(.)')
+    text[#text + 1] = escaped or (mark and '' or rest:sub(1, 1))
+    from = from + (mark and #mark or escaped and 2 or 1)
+  end
+  return table.concat(text)
+end
+
 --- The next word with the white space before it. Punctuation in a row counts as a word.
 ---@param text string
 ---@return string
