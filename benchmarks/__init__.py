@@ -1,1 +1,1 @@
-import model.embedded  # noqa: F401 - before torch, as the server does
+import model.boot  # noqa: F401 - before torch, as the server does

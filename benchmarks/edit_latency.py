@@ -37,7 +37,7 @@ from model.embedded.engine import EmbeddedEngine
 from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import Request
 from model.snapshot import Snapshot
 from model.unfinished import begun, finish, keep, recorded

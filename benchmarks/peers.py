@@ -21,7 +21,7 @@ from benchmarks.gguf_file import gguf_of
 from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.engine import Engine
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import ReuseMode
 from model.tokenizer import IntArray
 from model.tokens import common_prefix

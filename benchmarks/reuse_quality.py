@@ -46,6 +46,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
 from ast_tools.tree import SyntaxTree
+from model.cache.reuse import ReusePlan
 from model.checkpoint_files import name_of
 from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
@@ -53,9 +54,8 @@ from model.engine import Generation
 from model.engine_completer import EngineCompleter
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine, weights
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import Request, ReuseMode
-from model.reuse import ReusePlan
 from model.snapshot import Snapshot
 from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files

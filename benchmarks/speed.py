@@ -35,7 +35,7 @@ from model.embedded.checkpoint import native_dtype
 from model.embedded.engine import EmbeddedEngine
 from model.factory import EngineSettings, load_embedded
 from model.machine import machine
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from tests.model.asking import prompted
 
 CONTEXTS = (512, 2000, 4000, 8000)

@@ -34,12 +34,12 @@ from benchmarks.figures import record, spread
 from benchmarks.random_model import save_random
 from model.factory import DEFAULT_MODEL
 from model.machine import machine
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import ReuseMode
 from model.tokenizer import HubTokenizer
 from model.tokens import NO_SERIAL, new_serials
-from model.vllm.client import VllmEngine
-from model.vllm.http import Address, Connection
+from model.vllm.asking.client import VllmEngine
+from model.vllm.asking.http import Address, Connection
 from tests.model.asking import prompted
 
 RESULT = Path(__file__).with_name("results") / "vllm_edits.json"

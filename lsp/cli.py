@@ -175,7 +175,7 @@ def _add_vllm(parser: argparse.ArgumentParser) -> None:
 
 
 def _vllm(arguments: list[str]) -> int:
-    from model.vllm.launch import command, start
+    from model.vllm.plugin.launch import command, start
 
     if not arguments or arguments[0].startswith("-"):
         raise UsageError("Give the model first: keyturn vllm serve MODEL [vLLM options…].")

@@ -21,7 +21,7 @@ from model.errors import RequestError
 from model.request import CancelCheck, Request, never_cancelled
 
 if TYPE_CHECKING:
-    from model.prompt import Prompt
+    from model.prompts.prompt import Prompt
     from model.tokenizer import IntArray
 
 StopRule = Callable[[str], "int | None"]

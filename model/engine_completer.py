@@ -1,7 +1,7 @@
 """A completer made of an engine, a tokenizer and a prompt layout.
 
 It keeps each document's tokens up to date (`model.tokens`), cuts them to the model's window and lays them out
-(`model.prompt`), and asks the engine.
+(`model.prompts`), and asks the engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from ast_tools.text import Edit, char_start, diff
 from model.completer import Description
 from model.engine import Completion, Engine, Generation, Scorer, StopRule, never_stop
 from model.errors import RequestError
-from model.prompt import Layout, Prompt, Window
+from model.prompts.layout import Layout
+from model.prompts.prompt import Prompt
+from model.prompts.window import Window
 from model.request import CancelCheck, Request, never_cancelled
 from model.snapshot import Snapshot
 from model.tokenizer import Tokenizer

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from model.boot import import_lasting
 from model.checkpoint_files import name_of, text_ends
 from model.errors import ModelError
-from model.lasting import import_lasting
 
 if TYPE_CHECKING:
     from model.assistant.assistant import Assistant
     from model.completer import Completer
     from model.engine_completer import EngineCompleter
-    from model.vllm.http import Connection
+    from model.vllm.asking.http import Connection
 
 Progress = Callable[[str, int], None]
 """Told a message and a percentage while a model loads."""
@@ -74,7 +74,7 @@ def _scripted(settings: EngineSettings) -> Assistant:
     from model.assistant.assistant import Assistant
     from model.assistant.suggestion import doubts_below
     from model.engine_completer import EngineCompleter
-    from model.prompt import Layout
+    from model.prompts.layout import Layout
     from model.scripted import SURE, UNSURE, ScriptedEngine
     from model.tokenizer import ByteTokenizer
 
@@ -91,7 +91,7 @@ def _scripted(settings: EngineSettings) -> Assistant:
 
 def connection_to(settings: EngineSettings) -> Connection:
     """The connection to the server that is set; raises `ModelError` where none is, or the address makes no sense."""
-    from model.vllm.http import Address, Connection
+    from model.vllm.asking.http import Address, Connection
 
     if settings.url is None:
         raise ModelError("The engine `vllm` needs a server; set `url`, such as http://localhost:8000.")
@@ -99,8 +99,8 @@ def connection_to(settings: EngineSettings) -> Connection:
 
 
 def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Completer:
-    from model.vllm.completer import FallbackCompleter
-    from model.vllm.discover import Site
+    from model.vllm.asking.discover import Site
+    from model.vllm.asking.fallback import FallbackCompleter
 
     progress("Asking the server", 0)
     site = Site(
@@ -120,8 +120,6 @@ def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Com
 def load_embedded(settings: EngineSettings, progress: Progress = lambda message, percent: None) -> EngineCompleter:
     """Load the embedded engine, whatever `engine` says. Raises `ModelError` with a sentence for the user."""
     progress("Starting torch", 0)
-    import model.embedded  # noqa: F401 - before torch
-
     import_lasting("torch")
 
     import torch
@@ -131,7 +129,7 @@ def load_embedded(settings: EngineSettings, progress: Progress = lambda message,
     from model.embedded.cores import find_workers
     from model.embedded.engine import EmbeddedEngine
     from model.engine_completer import EngineCompleter
-    from model.prompt import Layout
+    from model.prompts.layout import Layout
     from model.tokenizer import HubTokenizer
 
     folder = model_folder(settings.model)

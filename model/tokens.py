@@ -1,8 +1,8 @@
 """Incremental tokenisation: a text edit re-tokenises a window, the other tokens keep their identity.
 
 Every token of a file carries a *serial*, a number that no other token ever gets. A token keeps its serial for as long
-as no edit touches it, however far it moves. The reuse plan (`model.reuse`) matches serials, so it needs no history of
-splices: any two states of a file can be compared, whatever happened between them.
+as no edit touches it, however far it moves. The reuse plan (`model.cache.reuse`) matches serials, so it needs no
+history of splices: any two states of a file can be compared, whatever happened between them.
 
 Why a window is enough. A pre-tokenizer scans from left to right and its decision at one place depends on what follows
 only: from a boundary on, the tokens are those of the rest of the text alone. So

@@ -23,13 +23,13 @@ from benchmarks.edit_latency import measure, rows_of_others
 from benchmarks.peers import Transformers, taken_up
 from benchmarks.plots import PLOTS
 from benchmarks.typing_session import busy_seconds
+from model.cache.reuse import plan_reuse
+from model.cache.rope import RotaryTable, inverse_frequencies
 from model.embedded.checkpoint import native_dtype
 from model.embedded.kv_cache import CacheShape
 from model.errors import ModelError
 from model.factory import DEFAULT_MODEL
-from model.prompt import Prompt
-from model.reuse import plan_reuse
-from model.rope import RotaryTable, inverse_frequencies
+from model.prompts.prompt import Prompt
 from model.tokens import new_serials
 from model.training.corpus import CorpusFile
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from model.lasting import import_lasting
+from model.boot import import_lasting
 
 
 def import_lean() -> None:

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.cache.rope import RotaryTable, rotated
 from model.embedded.kv_cache import KVCache, Zone
-from model.rope import RotaryTable, rotated
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 

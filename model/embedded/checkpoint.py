@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model.cache.rope import RotaryTable, inverse_frequencies
 from model.embedded.config import read_config
 from model.embedded.decoder import Decoder, DecoderConfig, Layer, TensorSource, layer_from, normed
 from model.embedded.linear import Linear
 from model.errors import ModelError
-from model.rope import RotaryTable, inverse_frequencies
 
 Progress = Callable[[str, int], None]
 

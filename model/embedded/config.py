@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ModelConfig(DecoderConfig):
-    """A checkpoint's sizes; `rope` as `model.rope.inverse_frequencies` takes it."""
+    """A checkpoint's sizes; `rope` as `model.cache.rope.inverse_frequencies` takes it."""
 
     rope: dict[str, Any]
     tie_word_embeddings: bool

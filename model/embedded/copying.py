@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from model.errors import ModelError
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.tokenizer import IntArray
 
 FILE_NAME = "keyturn.json"

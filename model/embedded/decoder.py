@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.cache.rope import RotaryTable
 from model.embedded.attention import Attention
 from model.embedded.kv_cache import CacheShape, KVCache
 from model.embedded.linear import Linear
-from model.rope import RotaryTable
 from model.tokenizer import IntArray
 
 TensorSource = Callable[[str], "Tensor | None"]

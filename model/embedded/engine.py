@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from model.cache.refresh import next_slice
+from model.cache.reuse import ReusePlan, plan_reuse
 from model.embedded.copying import DRAFT_TOKENS, Copies, Weights
 from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
@@ -20,9 +22,7 @@ from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
 from model.errors import Cancelled, EngineError, KeyturnError, RequestError
-from model.refresh import next_slice
 from model.request import CancelCheck, never_cancelled
-from model.reuse import ReusePlan, plan_reuse
 from model.tokenizer import IntArray, Tokenizer
 from model.transcript import Transcript
 

@@ -15,7 +15,7 @@ rotated once for each; a zone of few rows is turned to its neighbour's lag at on
 they stand, once there are many zones or many queries, or lags that the table of turns does not know: always from `keys`
 and by one rotation, so ten thousand edits leave the same bits as one.
 
-Which token stands in which slot, `model.held_tokens` keeps.
+Which token stands in which slot, `model.cache.held_tokens` keeps.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.held_tokens import GROWTH, HOLE, HeldTokens
-from model.prompt import Prompt
-from model.reuse import ReusePlan
-from model.rope import RotaryTable, rotated
+from model.cache.held_tokens import GROWTH, HOLE, HeldTokens
+from model.cache.reuse import ReusePlan
+from model.cache.rope import RotaryTable, rotated
+from model.prompts.prompt import Prompt
 
 MAX_ZONES = 6
 """Zones that edits may leave until the keys are turned to where they stand."""

@@ -1,3 +1,3 @@
 """The default model: how it is made, and what it is worth."""
 
-import model.embedded  # noqa: F401 - before torch
+import model.boot  # noqa: F401 - before torch

@@ -6,11 +6,11 @@ A sequence is packed from samples that do not see each other. Most are fill-in-t
 
 (Bavarian et al., "Efficient Training of Language Models to Fill in the Middle"), the rest plain text with the file's
 name in front. Prefix, suffix and middle are cut as text and tokenised apart, as a caret cuts them in an editor. A
-prefix that does not fit starts at a line in the middle of its file, like the window of `model.prompt`.
+prefix that does not fit starts at a line in the middle of its file, like the window of `model.prompts`.
 
-Most middles start at the end of a line some lines before the place that matters: `model.prompt` puts the lines in front
-of the caret behind the suffix, too, so that a completion goes on from text that stands right before it. A model of
-this size hardly learns to find the end of the prefix from behind the suffix.
+Most middles start at the end of a line some lines before the place that matters: `model.prompts` puts the lines in
+front of the caret behind the suffix, too, so that a completion goes on from text that stands right before it. A model
+of this size hardly learns to find the end of the prefix from behind the suffix.
 
 The loss counts every token, a middle's `MIDDLE_WEIGHT` times. The token to be predicted at the suffix marker is the
 first of the middle, not the first of the suffix, which nobody can know.
@@ -46,7 +46,7 @@ MIDDLE_WEIGHT = 2.0
 MAX_MIDDLE = 400
 """Characters of a middle cut at random characters."""
 
-MAX_LEAD = 8
+MAX_LEAD_LINES = 8
 """Lines between a middle's start and the place that matters."""
 
 
@@ -169,7 +169,7 @@ class Sampler:
         budget = room - len(middle) - 3
         before, after = self._around(data, tokens, starts, start, end, budget)
         luck = rng.random()
-        if luck < 0.3:  # as `model.prompt.Window` divides it
+        if luck < 0.3:  # as `model.prompts.window` divides it
             most = max(budget // 4, budget - len(before))
         elif luck < 0.35:
             most = 0
@@ -231,7 +231,7 @@ def cut(data: bytes, nodes: NDArray[np.uint32], rng: random.Random) -> tuple[int
     """Byte offsets where a middle starts and ends, both between characters.
 
     A sixth of the middles are cut at random characters, a quarter at the edges of a syntax node, the rest at a line's
-    end. All but the first start, for the most part, at the end of a line up to `MAX_LEAD` lines before.
+    end. All but the first start, for the most part, at the end of a line up to `MAX_LEAD_LINES` lines before.
     """
     luck = rng.random()
     if luck < 0.16:
@@ -255,9 +255,9 @@ def cut(data: bytes, nodes: NDArray[np.uint32], rng: random.Random) -> tuple[int
 
 
 def lead(data: bytes, offset: int, rng: random.Random) -> int:
-    """The end of the line before the offset's, or of a line up to `MAX_LEAD` lines further up."""
+    """The end of the line before the offset's, or of a line up to `MAX_LEAD_LINES` lines further up."""
     start = data.rfind(b"\n", 0, offset)
-    for _ in range(rng.randint(0, MAX_LEAD)):
+    for _ in range(rng.randint(0, MAX_LEAD_LINES)):
         start = data.rfind(b"\n", 0, max(0, start))
     start = max(0, start)
     return start - 1 if start and data[start - 1 : start] == b"\r" else start

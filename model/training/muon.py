@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import torch
+import torch.optim._muon as muon
 from torch import Tensor
 
 
@@ -18,8 +18,12 @@ class Float32Muon(torch.optim.Muon):
     """`torch.optim.Muon` that multiplies in float32."""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        with patch("torch.optim._muon._zeropower_via_newtonschulz", orthogonal):
+        original = muon._zeropower_via_newtonschulz  # the one part of it that names the type
+        muon._zeropower_via_newtonschulz = orthogonal  # type: ignore[assignment]
+        try:
             return super().step(closure)  # type: ignore[no-untyped-call]
+        finally:
+            muon._zeropower_via_newtonschulz = original
 
 
 def orthogonal(update: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What keyturn's own routes of a vLLM server answer, for both sides: see `model.vllm.endpoint`."""
+"""What keyturn's own routes of a vLLM server answer, for both sides: see `model.vllm.plugin.endpoint`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from model.prompt import LEAD
+from model.prompts.window import LEAD
 from tests.lsp.client import Client, serving
 
 URI = "file:///project/real.py"

@@ -6,7 +6,7 @@ from typing import Any
 
 from ast_tools.text import Text
 from model.engine import Generation, StopRule, never_stop
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import Request
 from model.snapshot import Snapshot
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.embedded.decoder import Decoder, Layer
 from model.embedded.linear import Linear
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 
 
 @dataclass

@@ -15,6 +15,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ast_tools.text import Edit, Text
+from model.cache.reuse import plan_reuse
+from model.cache.rope import SLACK, inverse_frequencies
 from model.embedded import kv_cache
 from model.embedded.config import read_config
 from model.embedded.decoder import Decoder
@@ -22,10 +24,10 @@ from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import MAX_ZONES, KVCache
 from model.engine_completer import EngineCompleter
 from model.errors import Cancelled, EngineError, RequestError
-from model.prompt import MAX_LEAD, Layout, Prompt
+from model.prompts.layout import Layout
+from model.prompts.prompt import Prompt
+from model.prompts.window import MAX_LEAD
 from model.request import Request, ReuseMode
-from model.reuse import plan_reuse
-from model.rope import SLACK, inverse_frequencies
 from model.snapshot import Snapshot
 from model.tokens import new_serials
 from tests.model.asking import prompted

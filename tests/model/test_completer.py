@@ -82,7 +82,7 @@ def test_a_broken_script_says_so(tmp_path: Path, content: str) -> None:
 @settings(max_examples=50, deadline=None)
 def test_the_model_reads_the_text_whatever_the_edits_say(data: st.DataObject) -> None:
     """Right, missing, too few and wrong edit logs all end in the tokens of the text."""
-    from model.prompt import Layout
+    from model.prompts.layout import Layout
     from model.scripted import ScriptedEngine
 
     tokens = tokenizer("ours")
@@ -131,7 +131,7 @@ def test_a_huge_text_is_seen_around_the_caret(load: Load) -> None:
 
 def test_the_view_of_a_huge_text_stays_while_it_is_edited() -> None:
     """Typing at the caret, above the view or behind it costs as few new tokens as in a small text."""
-    from model.prompt import Layout
+    from model.prompts.layout import Layout
     from model.scripted import ScriptedEngine
 
     tokens = tokenizer("ours")
@@ -153,7 +153,7 @@ def test_the_view_of_a_huge_text_stays_while_it_is_edited() -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_view_shows_the_text_around_the_caret(data: st.DataObject) -> None:
     """Whatever is edited and wherever the caret goes, the view is a part of the text and holds the caret."""
-    from model.prompt import Layout
+    from model.prompts.layout import Layout
     from model.scripted import ScriptedEngine
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from model.embedded.engine import EmbeddedEngine
 from model.embedded.kv_cache import KVCache
 from model.engine import Completion, Generation
 from model.errors import ModelError
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import Sampling
 from model.tokenizer import IntArray
 from model.training.fit_copying import PRIOR, Observation, fit_weights

@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from ast_tools.text import Edit
-from model.prompt import EDGE, LEAD, MAX_LEAD, SUFFIX_STEP, Layout, Window
+from model.prompts.layout import Layout
+from model.prompts.window import EDGE, LEAD, MAX_LEAD, SUFFIX_STEP, Window
 from model.tokenizer import ByteTokenizer, HubTokenizer
 from model.tokens import NO_SERIAL, TokenizedText
 from tests.model.tiny import raw_tokenizer, tokenizer

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.prompt import Prompt
+from model.cache.reuse import plan_reuse
+from model.prompts.prompt import Prompt
 from model.request import ReuseMode
-from model.reuse import plan_reuse
 
 
 def prompt_of(letters: str) -> Prompt:

@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from model.cache.rope import SUPPORTED, TURNED, inverse_frequencies, is_table_of
 from model.errors import ModelError
-from model.rope import SUPPORTED, TURNED, inverse_frequencies, is_table_of
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 512}
 SCALINGS: dict[str, dict[str, Any]] = {

@@ -27,7 +27,7 @@ from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer
 from model.training import cli, corpus, network, shards
 from model.training.card import model_card
-from model.training.data import MAX_LEAD, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
+from model.training.data import MAX_LEAD_LINES, MIDDLE_WEIGHT, Sampler, caret_in, cut, lead
 from model.training.export import check_output, export
 from model.training.muon import Float32Muon, orthogonal
 from model.training.recipes import Recipe, load_recipe
@@ -346,7 +346,7 @@ def test_a_cut_lies_between_characters_and_most_start_at_a_line(seed: int) -> No
     assert 0 <= start <= end <= len(data)
     data[start:end].decode()
     led = lead(data, start, rng)
-    assert data[led:start].count(b"\n") <= MAX_LEAD + 1
+    assert data[led:start].count(b"\n") <= MAX_LEAD_LINES + 1
     assert led == 0 or data[led:].startswith((b"\n", b"\r\n"))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.vllm.http import Address, Connection
+from model.vllm.asking.http import Address, Connection
 from tests.vllm.files import Remote
 from tests.vllm.server import Vllm, serving
 

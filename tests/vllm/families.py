@@ -25,7 +25,7 @@ import transformers
 from vllm import LLM, SamplingParams
 
 from model.factory import DEFAULT_MODEL
-from model.vllm import support
+from model.vllm.plugin import support
 from model.vllm.wire import KEY, Params, salt
 
 VOCAB_SIZE = 512

@@ -14,12 +14,14 @@ from model.checkpoint_files import text_ends
 from model.embedded.checkpoint import load_decoder
 from model.embedded.engine import EmbeddedEngine
 from model.factory import DEFAULT_MODEL
-from model.prompt import Layout, Prompt, Window
+from model.prompts.layout import Layout
+from model.prompts.prompt import Prompt
+from model.prompts.window import Window
 from model.request import ReuseMode, never_cancelled
 from model.tokenizer import HubTokenizer
 from model.tokens import TokenRun, new_serials
-from model.vllm.http import Connection
-from model.vllm.steps import RemoteDocument, Step
+from model.vllm.asking.http import Connection
+from model.vllm.asking.steps import RemoteDocument, Step
 from model.vllm.wire import KEY
 from tests.model.asking import prompted
 

@@ -6,7 +6,7 @@ import inspect
 import random
 import statistics
 
-from model.vllm.steps import RemoteDocument
+from model.vllm.asking.steps import RemoteDocument
 from tests.vllm.files import File, Remote
 from tests.vllm.server import Vllm
 from tests.vllm.test_same_answers import MODULES

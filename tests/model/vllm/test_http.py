@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from model.errors import Cancelled, EngineError, ModelError, RequestError
-from model.vllm.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.asking.http import Address, Connection, ServerAway, ServerRefused
 from tests.model.vllm.scripted_server import Request, Server, piece, serving
 
 

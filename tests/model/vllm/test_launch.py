@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from model.vllm import launch
-from model.vllm.launch import LaunchError, command, environment
+from model.vllm.plugin import launch
+from model.vllm.plugin.launch import LaunchError, command, environment
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.rope import RotaryTable, inverse_frequencies
-from model.vllm.pool import Layer, Load, Paged, Pool, Save
+from model.cache.rope import RotaryTable, inverse_frequencies
+from model.vllm.plugin.pool import Layer, Load, Paged, Pool, Save
 
 HEAD_DIM = 16
 FREQUENCIES = inverse_frequencies(HEAD_DIM, {"rope_theta": 10_000.0})

@@ -20,13 +20,13 @@ from model.factory import DEFAULT_MODEL, EngineSettings, load_assistant
 from model.request import Request, Sampling
 from model.snapshot import Snapshot
 from model.tokenizer import HubTokenizer
-from model.vllm import completer as fallback
-from model.vllm.client import VllmEngine
-from model.vllm.completer import FallbackCompleter
-from model.vllm.discover import Site
-from model.vllm.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.asking import fallback
+from model.vllm.asking.client import VllmEngine
+from model.vllm.asking.discover import Site
+from model.vllm.asking.fallback import FallbackCompleter
+from model.vllm.asking.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.asking.text import TextTokenizer, format_of
 from model.vllm.routes import digest
-from model.vllm.text import TextTokenizer, format_of
 from tests.model.vllm.scripted_server import Handler, Server, piece, serving
 from tests.model.vllm.scripted_server import Request as HttpRequest
 

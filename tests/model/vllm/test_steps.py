@@ -8,10 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.prompt import Prompt, Window
+from model.prompts.prompt import Prompt
+from model.prompts.window import Window
 from model.tokens import NO_SERIAL, TokenRun, new_serials
-from model.vllm.documents import NO_ROW, Documents
-from model.vllm.steps import MAX_REQUESTS, RemoteDocument, Step
+from model.vllm.asking.steps import MAX_REQUESTS, RemoteDocument, Step
+from model.vllm.plugin.row_table import NO_ROW, RowTable
 
 PREFIX, SUFFIX, MIDDLE = 900_001, 900_002, 900_003
 
@@ -191,7 +192,7 @@ def test_the_server_computes_what_the_client_expects_and_nothing_more(seed: int,
     rng = random.Random(seed)
     file = File(size)
     remote = RemoteDocument() if merge else RemoteDocument(near=0, max_requests=10**6)
-    documents = Documents(20_000, 20_000)
+    documents = RowTable(20_000, 20_000)
     for number in range(12):
         for _ in range(rng.choice((1, 1, 2, 5))):
             at = rng.randrange(len(file.serials) + 1)

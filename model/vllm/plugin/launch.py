@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from model.errors import KeyturnError
-from model.vllm.plugin import CONNECTOR
+from model.vllm.plugin.register import CONNECTOR
 
 ENDPOINT = "keyturn"
 """The name under which `VLLM_PLUGINS` lists the plugin and its routes."""

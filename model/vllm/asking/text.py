@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from model.prompt import FORMATS, Format
+from model.prompts.formats import FORMATS, Format
 from model.tokenizer import ByteTokenizer, IntArray
 
 BYTES_PER_TOKEN = 2

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.vllm.documents import NO_ROW, Documents, Ints, Serials
+from model.vllm.plugin.row_table import NO_ROW, Ints, RowTable, Serials
 from model.vllm.wire import NO_SERIAL
 
 
@@ -22,7 +22,7 @@ def prompt(tokens: list[tuple[int, int]]) -> tuple[Ints, Serials]:
 class Server:
     """Does what vLLM and its workers would: `held` is the pool, (token id, position) of each row."""
 
-    documents: Documents
+    documents: RowTable
     held: dict[int, tuple[int, int]] = field(default_factory=dict)
     num_requests: int = 0
 
@@ -51,7 +51,7 @@ def tokens_of(serials: range | list[int], vocab_size: int = 9973) -> list[tuple[
 
 
 def server(num_rows: int = 1000, max_tokens: int = 1000) -> Server:
-    return Server(Documents(num_rows, max_tokens))
+    return Server(RowTable(num_rows, max_tokens))
 
 
 def test_what_was_computed_is_found_again_but_for_the_last_token() -> None:
@@ -137,7 +137,7 @@ def test_of_a_document_that_is_larger_than_the_pool_the_front_is_held() -> None:
 
 
 def test_a_request_that_lost_the_document_to_a_newer_one_saves_nothing_more() -> None:
-    documents = Documents(100, 100)
+    documents = RowTable(100, 100)
     ids, serials = prompt(tokens_of(range(40)))
     documents.lay_out("a", "older", ids, serials, is_partial=False)
     assert len(documents.record("a", "older", 0, 20)) == 20
@@ -148,7 +148,7 @@ def test_a_request_that_lost_the_document_to_a_newer_one_saves_nothing_more() ->
 
 
 def test_what_is_computed_again_takes_the_place_of_what_was_held() -> None:
-    documents = Documents(100, 100)
+    documents = RowTable(100, 100)
     ids, serials = prompt(tokens_of(range(40)))
     documents.lay_out("a", "first", ids, serials, is_partial=False)
     rows = documents.record("a", "first", 0, 40)

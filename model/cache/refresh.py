@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.held_tokens import HOLE, HeldTokens
+from model.cache.held_tokens import HOLE, HeldTokens
 from model.tokenizer import IntArray
 
 REFRESH_SLICE = 64

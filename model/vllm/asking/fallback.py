@@ -12,8 +12,8 @@ from model.completer import Completer, Description
 from model.engine import Completion, StopRule, never_stop
 from model.errors import Cancelled, KeyturnError, ModelError, RequestError
 from model.request import CancelCheck, Request, never_cancelled
-from model.vllm.discover import Site
-from model.vllm.http import ServerAway, ServerRefused
+from model.vllm.asking.discover import Site
+from model.vllm.asking.http import ServerAway, ServerRefused
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.vllm.pool import Layer, Paged
-from model.vllm.support import Support, UnfitError, cpu_instructions
+from model.vllm.plugin.pool import Layer, Paged
+from model.vllm.plugin.support import Support, UnfitError, cpu_instructions
 
 _TILE = 16
 """Rows of a tile of AMX, each of which holds pairs."""

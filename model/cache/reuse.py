@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.prompt import Prompt
+from model.prompts.prompt import Prompt
 from model.request import ReuseMode
 from model.tokenizer import IntArray
 from model.tokens import SerialArray, common_prefix

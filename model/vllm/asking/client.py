@@ -1,7 +1,7 @@
 """The engine that asks a vLLM server: token ids over its OpenAI-compatible completions API.
 
 With the plugin the server keeps each document's cache through edits, and a prompt takes the requests that
-`model.vllm.steps` says. Without it the server's own prefix caching is left, and a prompt takes one.
+`model.vllm.asking.steps` says. Without it the server's own prefix caching is left, and a prompt takes one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from model.request import CancelCheck, never_cancelled
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import common_prefix
 from model.transcript import Transcript
-from model.vllm.http import Connection, ServerRefused
-from model.vllm.steps import RemoteDocument, Step
-from model.vllm.text import TextTokenizer
+from model.vllm.asking.http import Connection, ServerRefused
+from model.vllm.asking.steps import RemoteDocument, Step
+from model.vllm.asking.text import TextTokenizer
 from model.vllm.wire import KEY, salt
 
 logger = logging.getLogger(__name__)

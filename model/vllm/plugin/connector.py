@@ -1,8 +1,8 @@
 """The KV connector: Positional Integrity Encoding inside vLLM's paged attention.
 
 vLLM makes one `KeyturnConnector` in the scheduler and one in each worker. The scheduler's knows the documents
-(`model.vllm.documents`) and writes commands, which travel with each step; the workers' carry them out
-(`model.vllm.pool`).
+(`model.vllm.plugin.row_table`) and writes commands, which travel with each step; the workers' carry them out
+(`model.vllm.plugin.pool`).
 
     on_new_request              parse what the client says
     get_num_new_matched_tokens  how many tokens from the prompt's front on are held
@@ -47,11 +47,11 @@ from vllm.v1.kv_cache_interface import KVCacheConfig
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 from vllm.v1.request import Request
 
-from model.vllm.documents import NO_ROW, Documents, Ints
-from model.vllm.metrics import PrometheusMetrics, Stats
-from model.vllm.paged import layers_of
-from model.vllm.pool import Load, Pool, Save
-from model.vllm.support import Support, UnfitError, support_of, without
+from model.vllm.plugin.metrics import PrometheusMetrics, Stats
+from model.vllm.plugin.paged import layers_of
+from model.vllm.plugin.pool import Load, Pool, Save
+from model.vllm.plugin.row_table import NO_ROW, Ints, RowTable
+from model.vllm.plugin.support import Support, UnfitError, support_of, without
 from model.vllm.wire import KEY, Params, parse
 
 logger = init_logger(f"vllm.{__name__}")
@@ -107,9 +107,9 @@ class KeyturnConnector(KVConnectorBase_V1, SupportsHMA):
         self._asked: dict[str, _Asked] = {}
         self._loads: list[Load] = []
         self._pool: Pool | None = None
-        self._documents = Documents(0, 0)
+        self._documents = RowTable(0, 0)
         if isinstance(self._support, Support):
-            self._documents = Documents(self._support.num_rows, self._support.max_tokens)
+            self._documents = RowTable(self._support.num_rows, self._support.max_tokens)
         self._obstacle: str | None = None
 
     @property

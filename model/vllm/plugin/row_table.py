@@ -50,7 +50,7 @@ class _Document:
     owner: str
 
 
-class Documents:
+class RowTable:
     """The rows of all documents. The least recently used document goes first when rows run out."""
 
     def __init__(self, num_rows: int, max_tokens: int) -> None:

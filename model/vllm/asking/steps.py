@@ -23,11 +23,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from model.cache.held_tokens import HOLE, HeldTokens
+from model.cache.refresh import near_slice
+from model.cache.reuse import ReusePlan, plan_reuse
 from model.engine import TokenCounts
-from model.held_tokens import HOLE, HeldTokens
-from model.prompt import Prompt
-from model.refresh import near_slice
-from model.reuse import ReusePlan, plan_reuse
+from model.prompts.prompt import Prompt
 from model.vllm.wire import Params, salt
 
 NEAR = 64

@@ -11,4 +11,4 @@ def register() -> None:
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     if CONNECTOR not in KVConnectorFactory._registry:
-        KVConnectorFactory.register_connector(CONNECTOR, "model.vllm.connector", CONNECTOR)
+        KVConnectorFactory.register_connector(CONNECTOR, "model.vllm.plugin.connector", CONNECTOR)

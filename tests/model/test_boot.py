@@ -10,7 +10,7 @@ PROGRAM = """
 import gc
 import sys
 from pathlib import Path
-from model.lasting import import_lasting
+from model.boot import import_lasting
 
 Path("recorder.py").write_text("import gc; collects = gc.isenabled()")
 import_lasting("recorder")

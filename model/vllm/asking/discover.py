@@ -13,14 +13,14 @@ from pathlib import Path
 from model.checkpoint_files import text_ends
 from model.engine_completer import EngineCompleter
 from model.errors import ModelError
-from model.prompt import Layout
+from model.prompts.layout import Layout
 from model.request import CancelCheck, never_cancelled
 from model.tokenizer import HubTokenizer, Tokenizer
-from model.vllm.client import VllmEngine
-from model.vllm.http import Connection, ServerAway, ServerRefused
+from model.vllm.asking.client import VllmEngine
+from model.vllm.asking.http import Connection, ServerAway, ServerRefused
+from model.vllm.asking.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 from model.vllm.routes import TOKENIZER_FILES, VERSION, hub_file
 from model.vllm.routes import digest as digest_of
-from model.vllm.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.rope import rotated, turns_of
-from model.vllm.documents import Ints
+from model.cache.rope import rotated, turns_of
+from model.vllm.plugin.row_table import Ints
 
 _MANY = 16
 """Distances that are turned one by one; more are turned token by token, which costs a gathered table."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig
 
+from model.cache.rope import TURNED, inverse_frequencies, is_table_of
 from model.errors import ModelError
-from model.rope import TURNED, inverse_frequencies, is_table_of
 
 MODEL_TYPES = frozenset(
     ("gemma", "granite", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe")

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.prompt import Prompt
-from model.reuse import ReusePlan
+from model.cache.reuse import ReusePlan
+from model.prompts.prompt import Prompt
 from model.tokenizer import IntArray
 
 HOLE = -1

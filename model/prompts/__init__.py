@@ -1,0 +1,1 @@
+"""From a file's tokens and a caret to what the model reads."""

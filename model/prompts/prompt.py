@@ -1,0 +1,75 @@
+"""Fill-in-the-middle prompts.
+
+    [bos] <prefix> tokens before the anchor <suffix> tokens after the caret <middle> the lead
+
+The lead is what stands between the anchor and the caret. The anchor is the end of a line a few lines above the caret.
+To the model the middle began there, and it has already written the lead:
+
+- A completion goes on from text that stands right before it. A small model hardly finds the end of the prefix from
+  behind the suffix, and a large one gains, too: the caret never cuts the words that it has just read.
+- Typing appends to the prompt. The anchor stays on one token until the caret is `MAX_LEAD` tokens behind it, so while
+  someone types nothing moves and nothing gets stale.
+
+The other tokens keep the file's order wherever the caret stands, so an edit or a moved caret moves them by one step
+and the cache keeps them. The markers and the lead, which the file does not have, get identities of their own, so that
+they are kept behind the same anchor and encoded again behind another one. A file longer than the budget is cut to a
+window around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that
+slid with every keystroke would change every position at every keystroke.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from model.tokenizer import IntArray, Tokenizer
+from model.tokens import SerialArray
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model reads.
+
+    ids       [n] token ids
+    serials   [n] identity of the tokens, NO_SERIAL for cut tokens and the first markers
+    anchor    index of the suffix marker (n for a left-to-right prompt)
+    lead      tokens of the lead, the last ones
+    end_ids   tokens that end a completion
+    begun     what stands between the last token and the caret: a completion begins with it, and it is not returned.
+              Only for engines that heal.
+    """
+
+    ids: IntArray
+    serials: SerialArray
+    anchor: int
+    end_ids: frozenset[int] = frozenset()
+    lead: int = 0
+    begun: bytes = b""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def reopened(self, tokenizer: Tokenizer) -> Prompt:
+        """With the last token taken back, so that the completion may finish it.
+
+        A marker, the end of a line and what is no text by itself, a part of a character, stay.
+        """
+        piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
+        if not piece or b"\n" in piece or b"\r" in piece or not _is_text(piece):
+            return self
+        last = len(self) - 1
+        return replace(
+            self,
+            ids=self.ids[:last],
+            serials=self.serials[:last],
+            anchor=min(self.anchor, last),
+            lead=max(0, self.lead - 1),
+            begun=piece,
+        )
+
+
+def _is_text(piece: bytes) -> bool:
+    try:
+        piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The engine that asks a server, and what stands in for it."""
