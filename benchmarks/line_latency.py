@@ -3,14 +3,14 @@
     python benchmarks/line_latency.py [MODEL] [--carets N] [--context TOKENS] --work FOLDER
 
 Carets in files of the held-out packages (`keyturn model train --prepare` or `keyturn model evaluate` fetches them into
-the work folder) that fill the context. Each is asked for the rest of its line, greedy, as `model.completer` serves an
-editor:
+the work folder) that fill the context. Each is asked for the rest of its line, greedy, through `model.assistant`, as
+the server asks:
 
     typing    the cache held the file as it was one keystroke before
     edited    then a line was put in thirty lines above the caret
     cold      nothing was cached
 
-Times are milliseconds of `Completer.complete`: the server's own work around it is not in them. Results go to
+Times are milliseconds of `Assistant.suggest`: the server's own work around it is not in them. Results go to
 benchmarks/results/line_latency.json.
 """
 
@@ -20,19 +20,21 @@ import argparse
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from ast_tools.text import Text
+from ast_tools.languages import language_for
+from ast_tools.text import Edit, Text
 from benchmarks.figures import record, spread
-from model.engine_completer import EngineCompleter
+from model.assistant.assistant import Assistant
 from model.factory import DEFAULT_MODEL, EngineSettings, load_embedded
 from model.machine import machine
 from model.request import Request
 from model.snapshot import Snapshot
 from model.training.carets import Caret, draw_carets
 from model.training.corpus import held_out_files
-from model.training.evaluate import MAX_TOKENS, end_of_line
+from model.training.evaluate import MAX_TOKENS
 
 LINES_ABOVE = 30
 NEW_LINE = b"    # a line put in\n"
@@ -47,13 +49,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    completer = load_embedded(EngineSettings(model=str(args.model), context_tokens=args.context))
+    assistant = Assistant(load_embedded(EngineSettings(model=str(args.model), context_tokens=args.context)))
     files = held_out_files(args.work / "held_out")
     times: dict[str, list[float]] = {"typing": [], "edited": [], "cold": []}
     tokens: list[int] = []
     for caret in draw_carets(files, args.carets * 4):
         if len(tokens) < args.carets:
-            measure(completer, caret, args.context, times, tokens)
+            measure(assistant, caret, args.context, times, tokens)
             sys.stderr.write(f"\r{len(tokens)} of {args.carets} carets")
     sys.stderr.write("\n")
     found = {
@@ -66,34 +68,37 @@ def main() -> None:
     record(args.output, found)
 
 
-def measure(
-    completer: EngineCompleter, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]
-) -> None:
+def measure(assistant: Assistant, caret: Caret, context: int, times: dict[str, list[float]], tokens: list[int]) -> None:
     """Time one caret in all three ways, if its file fills the context."""
     data, at = caret.data[: caret.offset] + caret.data[caret.line_end :], caret.offset
-    before = Snapshot("file", Text(data[: at - 1] + data[at:]))
-    completer.encode_ahead(Request(before, at - 1, max_tokens=MAX_TOKENS))
-    milliseconds, num_prompt = ask(completer, Snapshot("file", Text(data), 1), at)
+    begun = Edit(at - 1, at - 1, data[at - 1 : at])
+    before = Snapshot(
+        "file", Text(data[: at - 1] + data[at:]), path=caret.file.path, language=language_for(caret.file.path)
+    )
+    assistant.encode_ahead(Request(before, at - 1, MAX_TOKENS))
+    typed = replace(before, text=before.text.apply(begun), revision=1, edits=(begun,))
+    milliseconds, num_prompt = ask(assistant, typed, at)
     if num_prompt < context * 0.9:
-        completer.forget("file")
+        assistant.forget("file")
         return
     tokens.append(num_prompt)
     times["typing"].append(milliseconds)
     place = at
     for _ in range(LINES_ABOVE):
         place = data.rfind(b"\n", 0, max(0, place - 1)) + 1
-    edited = data[:place] + NEW_LINE + data[place:]
-    times["edited"].append(ask(completer, Snapshot("file", Text(edited), 2), at + len(NEW_LINE))[0])
-    completer.forget("file")
-    times["cold"].append(ask(completer, Snapshot("file", Text(data), 1), at)[0])
-    completer.forget("file")
+    line = Edit(place, place, NEW_LINE)
+    edited = replace(typed, text=typed.text.apply(line), revision=2, edits=(begun, line))
+    times["edited"].append(ask(assistant, edited, at + len(NEW_LINE))[0])
+    assistant.forget("file")
+    times["cold"].append(ask(assistant, typed, at)[0])
+    assistant.forget("file")
 
 
-def ask(completer: EngineCompleter, snapshot: Snapshot, caret: int) -> tuple[float, int]:
+def ask(assistant: Assistant, snapshot: Snapshot, caret: int) -> tuple[float, int]:
     """Milliseconds for the rest of the line, and the prompt's tokens."""
     started = time.perf_counter()
-    completion = completer.complete(Request(snapshot, caret, max_tokens=MAX_TOKENS), end_of_line)
-    return (time.perf_counter() - started) * 1000, completion.counts.prompt
+    answer = assistant.suggest(Request(snapshot, caret, MAX_TOKENS, stop="line"))
+    return (time.perf_counter() - started) * 1000, answer.completion.counts.prompt
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The engine's thread and OpenMP's workers wait for each other a hundred times a forward pass. A worker that slept may be
 woken on the core where the engine's thread itself runs, and Linux leaves it there for some 10 ms: until then the two
 take turns, and to encode one token takes 20 ms and not 8. So they are kept on different cores for that one pass. For
-longer it would be others, an editor above all, who find a core taken: docs/benchmarks.md has the numbers.
+longer it would be others, an editor above all, who find a core taken: docs/decisions.md has the numbers.
 """
 
 from __future__ import annotations
