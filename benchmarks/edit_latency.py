@@ -33,6 +33,7 @@ from ast_tools.text import Edit, Text
 from benchmarks.figures import spread
 from benchmarks.peers import Keyturn, Peer, the_peers
 from benchmarks.random_model import save_random
+from model.embedded.drafting.no_draft import NoDraft
 from model.embedded.engine import EmbeddedEngine
 from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
@@ -229,7 +230,7 @@ def measure(
     """All rows of files of one size and these kinds of edit, milliseconds, but those known."""
     completer = load_embedded(EngineSettings(model=str(model), context_tokens=size + 1024, memory_mb=4096))
     assert isinstance(completer.engine, EmbeddedEngine)
-    completer.engine.draft_tokens = 0  # the others draft nothing, and random weights write what nobody would
+    completer.engine.new_drafter = NoDraft  # the others draft nothing, and random weights write what nobody would
     for peer in the_peers(model, completer.engine, size, peers, folder):
         for edit, place in cases(peer.name, size):
             row = {"tokens": size, "peer": peer.name, "edit": edit, "place": place}

@@ -20,8 +20,8 @@ computation, in nats.
 
 Cases are shared among one process a core, each with a thread and 0.5 GB. Results go to
 benchmarks/results/reuse_quality.json. The held-out packages are fetched into the work folder, each is drawn as often as
-any other; Java and JavaScript are any folders of sources (docs/benchmarks-appendix.md says which ones were taken), what
-lies in each counts as a package.
+any other; Java and JavaScript are any folders of sources (docs/benchmarks.md says which ones were taken), what lies in
+each counts as a package.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from tests.model.asking import prompted
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
@@ -61,7 +63,6 @@ from model.training.carets import Caret
 from model.training.corpus import CorpusFile, held_out_files
 from model.training.evaluate import MAX_TOKENS, Score, end_of_line
 from model.unfinished import begun, finish, keep
-from tests.model.asking import prompted
 
 SEED = 6
 CONTEXT = 2048
@@ -304,7 +305,7 @@ class Answers:
         found = {"full": full, "pie": self._answer("pie", kept), "unturned": self._answer("unturned", moved)}
         stale = kept.num_stale
         for way, share in SHARES.items():
-            self._engine._caches["pie"] = kept
+            self._engine.adopt("pie", kept)
             while kept.num_stale > stale * (1 - share):
                 self._engine.refresh("pie")
             found[way] = self._answer("pie", kept)
@@ -316,7 +317,7 @@ class Answers:
         """From what the cache holds, which the engine has only meanwhile: of others it releases the turned keys."""
         import torch
 
-        self._engine._caches[document] = cache
+        self._engine.adopt(document, cache)
         scores = torch.log_softmax(self._scores(document, "pie"), dim=-1)
         divergence = float((self._full.exp() * (self._full - scores)).sum())
         line = self._line(document, "pie")
@@ -326,23 +327,18 @@ class Answers:
     def _after_past(self, kind: type[KVCache]) -> KVCache:
         """The cache as the requests before the last edit have left it."""
         cache = kind(self._engine.decoder.config.cache_shape, self._engine.decoder.rotary)
-        self._engine._caches["past"] = cache
+        self._engine.adopt("past", cache)
         for prompt in self._stages[:-1]:
-            self._encode(prompted("past", prompt, MAX_TOKENS))
+            self._engine.prefill(prompted("past", prompt, MAX_TOKENS))
         self._engine.forget("past")
         return cache
-
-    def _encode(self, request: Generation) -> Any:
-        cache = self._engine._open(request.document)
-        self._engine._splice(cache, request)
-        return self._engine._encode_holes(cache, request, lambda: False)
 
     def _request(self, document: str, reuse: ReuseMode) -> Generation:
         return prompted(document, self._stages[-1], MAX_TOKENS, reuse=reuse, stop=end_of_line)
 
     def _scores(self, document: str, reuse: ReuseMode) -> Any:
-        hidden = self._encode(self._request(document, reuse))
-        return self._engine.decoder.logits(hidden[-1:])[0]
+        hidden = self._engine.prefill(self._request(document, reuse))
+        return self._engine.decoder.logits(hidden)[0]
 
     def _line(self, document: str, reuse: ReuseMode) -> str:
         return self._engine.complete(self._request(document, reuse)).text.rstrip()

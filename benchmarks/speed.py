@@ -57,7 +57,7 @@ def keyturn(model: Path, dtype: Literal["auto", "float32", "bfloat16"], context:
         prompt = Prompt(ids.astype(np.int32), np.full(len(ids), -1, dtype=np.int64), len(ids))
         request = prompted("file", prompt, STEPS, reuse="off")
         reads = [engine.complete(request).timings_ms.first_token for _ in range(1 + READS)]
-        cache, decoder, times = engine._caches["file"], engine.decoder, []
+        cache, decoder, times = engine.cache_of("file"), engine.decoder, []
         for step in range(STEPS):
             started = time.perf_counter()
             decoder.logits(decoder.forward(ids[:1], np.array([len(ids) + step]), cache))

@@ -85,6 +85,22 @@ class HeldTokens:
         self.length = min(self.length, length)
         self.exact_length = min(self.exact_length, length)
 
+    def keep(self, slots: IntArray) -> None:
+        """Make the tokens at `slots` the last ones: they close up to the first of them, which stays where it is.
+
+        slots  rising, at least one: the path through a draft tree that was chosen. What stands before the first stays
+               as it is; everything else behind it is forgotten.
+        """
+        first, end = int(slots[0]), int(slots[0]) + len(slots)
+        if first >= self.length:
+            return  # nothing is known of tokens that are being generated
+        num_exact = int(np.searchsorted(slots, self.exact_length))
+        for known, nothing in ((self.ids, HOLE), (self.serials, HOLE), (self.stale, False)):
+            known[first:end] = known[slots]
+            known[end:] = nothing
+        self.length = min(self.length, end)
+        self.exact_length = min(self.exact_length, first + num_exact)
+
     def reserve(self, length: int) -> None:
         """Make room for `length` slots, keeping what is held."""
         if length <= self.capacity:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.cache.rope import RotaryTable, inverse_frequencies
 from model.embedded.config import read_config
-from model.embedded.decoder import Decoder, DecoderConfig, Layer, TensorSource, layer_from, normed
+from model.embedded.decoder import Decoder, DecoderConfig, DecoderLayer, TensorSource, decoder_layer_from, normed
 from model.embedded.linear import Linear
 from model.errors import ModelError
 
@@ -48,7 +48,7 @@ def load_decoder(
         try:
             layers = []
             for index in range(config.num_layers):
-                layers.append(layer_from(tensor, index, rounded=rounded))
+                layers.append(decoder_layer_from(tensor, index, rounded=rounded))
                 progress("Loading the model", 100 * (index + 1) // (config.num_layers + 1))
             embedding, norm = _needed(stored, "model.embed_tokens.weight"), _needed(tensor, "model.norm.weight")
             head = embedding if config.tie_word_embeddings else _needed(stored, "lm_head.weight")
@@ -62,7 +62,7 @@ def load_decoder(
     return Decoder(config, rotary, embedding, layers, Linear(normed(head.to(dtype), norm), rounded=rounded))
 
 
-def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[Layer]) -> bool:
+def _shapes_fit(sizes: DecoderConfig, embedding: Tensor, layers: list[DecoderLayer]) -> bool:
     """Whether the weights have the shapes that the configuration promises."""
     width, attention = sizes.hidden_size, sizes.num_heads * sizes.head_dim
     projected = attention + 2 * sizes.num_kv_heads * sizes.head_dim

@@ -46,7 +46,7 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
-class Layer:
+class DecoderLayer:
     """One block's weights. `qkv` and `gate_up` are the checkpoint's separate projections, joined, and the weights of
     the norms in front of them multiplied in.
     """
@@ -59,7 +59,7 @@ class Layer:
     down: Linear
 
 
-def layer_from(tensor: TensorSource, index: int, *, rounded: bool) -> Layer:
+def decoder_layer_from(tensor: TensorSource, index: int, *, rounded: bool) -> DecoderLayer:
     """Collect the weights of one block under their Hugging Face names."""
 
     def need(name: str) -> Tensor:
@@ -76,7 +76,7 @@ def layer_from(tensor: TensorSource, index: int, *, rounded: bool) -> Layer:
         present = [bias for bias in biases if bias is not None]
         return Linear(weights, torch.cat(present) if len(present) == len(names) else None, rounded=rounded)
 
-    return Layer(
+    return DecoderLayer(
         qkv=joined("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", norm="input_layernorm"),
         query_norm=tensor(f"model.layers.{index}.self_attn.q_norm.weight"),
         key_norm=tensor(f"model.layers.{index}.self_attn.k_norm.weight"),
@@ -99,7 +99,7 @@ class Decoder:
         config: DecoderConfig,
         rotary: RotaryTable,
         embedding: Tensor,
-        layers: list[Layer],
+        layers: list[DecoderLayer],
         head: Linear,
     ) -> None:
         self.config = config

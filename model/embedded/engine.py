@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -14,10 +14,13 @@ import torch
 
 from model.cache.refresh import next_slice
 from model.cache.reuse import ReusePlan, plan_reuse
-from model.embedded.copying import DRAFT_TOKENS, Copies, Weights
+from model.embedded.copying import Copies, Weights
 from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
-from model.embedded.healing import Beginning, Vocabulary
+from model.embedded.drafting.drafter import NewDrafter
+from model.embedded.drafting.longest_match import LongestMatch
+from model.embedded.drafting.verification import Verification, verify
+from model.embedded.healing import ForcedPrefix, Vocabulary
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
@@ -44,14 +47,22 @@ class EmbeddedEngine:
     name = "embedded"
     heals = True
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, *, memory_bytes: int, copying: Weights = ()) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        *,
+        memory_bytes: int,
+        copying: Weights = (),
+        new_drafter: NewDrafter = LongestMatch,
+    ) -> None:
         self.decoder = decoder
         self.max_context = decoder.config.max_positions
         self._tokenizer = tokenizer
         self._memory_bytes = memory_bytes
         self._copying = copying
-        self.draft_tokens = DRAFT_TOKENS
-        """Tokens that a forward pass may draft; 0 for one step a token."""
+        self.new_drafter = new_drafter
+        """Makes each completion's drafter."""
         self._vocabulary = Vocabulary(tokenizer, decoder.vocab_size)
         self._caches: OrderedDict[str, KVCache] = OrderedDict()  # least recently used first
 
@@ -93,34 +104,41 @@ class EmbeddedEngine:
             return self._score(generation, ids)
 
     def _score(self, generation: Generation, ids: IntArray) -> list[float]:
-        cache = self._open(generation.request.document)
-        self._splice(cache, generation)
-        hidden = self._encode_holes(cache, generation, never_cancelled)
-        end = len(generation.prompt)
+        hidden = self.prefill(generation)
+        cache, end = self._caches[generation.request.document], len(generation.prompt)
         try:
             if len(ids) > 1:
                 slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
-                hidden = torch.cat((hidden, self._run(cache, ids[:-1], slots)))
+                hidden = torch.cat((hidden, self.decoder.forward(ids[:-1], slots, cache)))
             logits = self.decoder.logits(hidden)
         finally:
             cache.truncate(end)
         copies = Copies(generation.prompt, self._copying, len(ids))
-        beginning = Beginning(self._vocabulary, generation.prompt.begun)
+        prefix = ForcedPrefix(self._vocabulary, generation.prompt.begun)
         found = []
         for token, row in zip(ids.tolist(), logits, strict=True):
-            found.append(float(beginning.among(copies.mixed(row))[token]))
+            found.append(float(prefix.constrain(copies.mix(row))[token]))
             copies.append(token)
-            beginning.rest_of(self._tokenizer.token_bytes(token))
+            prefix.take(self._tokenizer.token_bytes(token))
         return found
 
     def encode_ahead(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> None:
         room_for(generation, self.max_context)
+        if len(generation.prompt):
+            self.prefill(generation, cancelled)
+
+    def prefill(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> torch.Tensor:
+        """Bring the document's cache up to the prompt; the hidden state of its last token, [1, hidden_size].
+
+        Only what the cache lacks is encoded, and always the last token; `decoder.logits` scores what may follow it.
+        Raises what `complete` raises, and `RequestError` for an empty prompt.
+        """
         if not len(generation.prompt):
-            return
+            raise RequestError("The prompt is empty, so there is no last token to encode.")
         with self._dropped_if_broken(generation.request.document):
             cache = self._open(generation.request.document)
             self._splice(cache, generation)
-            self._encode_holes(cache, generation, cancelled)
+            return self._encode_holes(cache, generation, cancelled)
 
     def refresh(self, document: str, cancelled: CancelCheck = never_cancelled) -> bool:
         cache = self._caches.get(document)
@@ -132,12 +150,25 @@ class EmbeddedEngine:
         with self._dropped_if_broken(document):
             self._release_others(cache)
             self._keep_budget(cache)
-            self._run(cache, cache.ids[slots], slots, wanted=0)
+            self.decoder.forward(cache.ids[slots], slots, cache, wanted=0)
             cache.refreshed(slots)
         return next_slice(cache) is not None
 
     def forget(self, document: str) -> None:
         self._caches.pop(document, None)
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The documents that have a cache, least recently used first."""
+        return tuple(self._caches)
+
+    def cache_of(self, document: str) -> KVCache:
+        """The document's cache; `KeyError` for a document that has none."""
+        return self._caches[document]
+
+    def adopt(self, document: str, cache: KVCache) -> None:
+        """Use this cache as the document's, in place of its own: for comparisons of caches."""
+        self._caches[document] = cache
 
     def cache_bytes(self, document: str | None = None) -> int:
         if document is None:
@@ -215,12 +246,9 @@ class EmbeddedEngine:
                 raise Cancelled("The request was withdrawn.")
             slots = holes[start : start + PREFILL_SLICE]
             with kept_apart() if len(holes) <= SHORT_PASS else nullcontext():
-                hidden = self._run(cache, generation.prompt.ids[slots], slots, wanted=1)
+                hidden = self.decoder.forward(generation.prompt.ids[slots], slots, cache, wanted=1)
             cache.fill(slots, generation.prompt)
         return hidden
-
-    def _run(self, cache: KVCache, ids: IntArray, slots: IntArray, *, wanted: int | None = None) -> torch.Tensor:
-        return self.decoder.forward(ids, slots, cache, wanted=wanted)
 
     def _decode(
         self,
@@ -235,32 +263,35 @@ class EmbeddedEngine:
         """Generate until the stop rule, an end token or the limit: why it ended, and when the first token was there.
 
         Leaves generated and drafted slots in the cache.
+
+        logits  [vocabulary] scores of the first token
         """
+        prompt = generation.prompt
         sampler = Sampler(generation.request.sampling)
-        copies = Copies(generation.prompt, self._copying, limit)
-        beginning = Beginning(self._vocabulary, generation.prompt.begun)
+        copies = Copies(prompt, self._copying, limit)
+        drafter = self.new_drafter(prompt, limit)
+        prefix = ForcedPrefix(self._vocabulary, prompt.begun)
+        verified = Verification(logits[None], slot=len(prompt) - 1)
         first_token = 0.0
-        scores, draft = deque([logits]), deque[int]()
         while len(transcript) < limit:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(beginning.among(copies.mixed(scores.popleft())))
+            token, logprob = sampler.choose(prefix.constrain(copies.mix(verified.logits)))
             first_token = first_token or watch.total()
-            if token in generation.prompt.end_ids:
+            if token in prompt.end_ids:
                 return "end", first_token
             copies.append(token)
-            transcript.add(token, beginning.rest_of(self._tokenizer.token_bytes(token)), logprob)
+            drafter.append(token)
+            transcript.add(token, prefix.take(self._tokenizer.token_bytes(token)), logprob)
             if transcript.stop_by(generation.stop):
                 return "stop", first_token
             if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(transcript)
-            if room and not (draft and draft.popleft() == token):  # else its scores are there
-                draft = deque(copies.draft(min(self.draft_tokens, room - 1)).tolist())
-                ids = np.array([token, *draft], dtype=np.int32)
-                first = len(generation.prompt) + len(transcript) - 1
-                hidden = self._run(cache, ids, np.arange(first, first + len(ids), dtype=np.int32))
-                scores = deque(self.decoder.logits(hidden))
+            if room and not verified.follow(token):
+                cache.keep(verified.slots)
+                slot = len(prompt) + len(transcript) - 1
+                verified = verify(self.decoder, cache, token, slot, drafter.draft(room - 1))
         return "length", first_token
 
 

@@ -36,13 +36,13 @@ class Vocabulary:
         return torch.cat([self._ids[first:last] for first, last in ranges])
 
 
-class Beginning:
+class ForcedPrefix:
     """What is left of the bytes that a completion must begin with; told of each of its tokens."""
 
     def __init__(self, vocabulary: Vocabulary, begun: bytes) -> None:
         self._vocabulary, self._left = vocabulary, begun
 
-    def among(self, logprobs: Tensor) -> Tensor:
+    def constrain(self, logprobs: Tensor) -> Tensor:
         """[vocabulary] log-probabilities given that the text begins so."""
         if not self._left:
             return logprobs
@@ -51,8 +51,8 @@ class Beginning:
         found[agreeing] = torch.log_softmax(logprobs[agreeing], dim=-1)
         return found
 
-    def rest_of(self, piece: bytes) -> bytes:
-        """Of the bytes of the token that was chosen what stands behind the beginning."""
+    def take(self, piece: bytes) -> bytes:
+        """Take the bytes of the token that was chosen off the prefix; the bytes that stand behind it."""
         taken = min(len(piece), len(self._left))
         self._left = self._left[taken:]
         return piece[taken:]

@@ -32,6 +32,7 @@ from model.cache.held_tokens import GROWTH, HOLE, HeldTokens
 from model.cache.reuse import ReusePlan
 from model.cache.rope import RotaryTable, rotated
 from model.prompts.prompt import Prompt
+from model.tokenizer import IntArray
 
 MAX_ZONES = 6
 """Zones that edits may leave until the keys are turned to where they stand."""
@@ -149,6 +150,34 @@ class KVCache(HeldTokens):
         """Turn all keys to where they stand if so many decoding steps are the faster for it."""
         spared = len(self.zones(self.reach(self.length))) - 1
         self.settle(at_most=ROWS_A_ZONE * spared * num_steps)
+
+    def keep(self, slots: IntArray) -> None:
+        """Keep the path through a draft tree that was chosen, and forget the tree's other nodes.
+
+        slots  rising, at least one: the path's. Its tokens become the cache's last ones, at consecutive slots from the
+               first of them on; all slots before that stay as they are.
+
+        Nothing is moved or turned: slots change their rows. A node was rotated to the position that its depth gave it,
+        and that is the slot that it gets; its lag stays its row's. What was forgotten leaves free rows behind.
+
+                                 keep([5, 7, 9])
+            slot      5 6 7 8 9                  slot      5 6 7   8 9
+            row       a b c d e                  row       a c e   b d
+            position  5 6 6 7 7                  position  5 6 7   free
+        """
+        first = int(slots[0])
+        if int(slots[-1]) - first >= len(slots):  # else they have no gaps
+            is_other = np.ones(self.capacity, dtype=np.bool_)
+            is_other[:first] = is_other[slots] = False
+            self.rows[first:] = self.rows[np.concatenate((slots, np.flatnonzero(is_other)))]
+            self.slots[self.rows[first:]] = np.arange(first, self.capacity)
+        super().keep(slots)
+
+    def truncate(self, length: int) -> None:
+        """Forget the slots from `length` on; their rows are taken again lowest first, whatever `keep` made of them."""
+        super().truncate(length)
+        self.rows[length:] = np.sort(self.rows[length:])
+        self.slots[self.rows[length:]] = np.arange(length, self.capacity)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` slots, keeping what the cache holds."""

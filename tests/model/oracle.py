@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from model.embedded.decoder import Decoder, Layer
+from model.embedded.decoder import Decoder, DecoderLayer
 from model.embedded.linear import Linear
 from model.prompts.prompt import Prompt
 
@@ -94,7 +94,7 @@ class OracleCache:
             x = self._block(x, index, layer, position)
         return norm(x, config.rms_norm_eps)
 
-    def _block(self, x: Tensor, index: int, layer: Layer, position: int) -> Tensor:
+    def _block(self, x: Tensor, index: int, layer: DecoderLayer, position: int) -> Tensor:
         config = self.decoder.config
         heads, kv_heads, size = config.num_heads, config.num_kv_heads, config.head_dim
         normed = norm(x, config.rms_norm_eps)

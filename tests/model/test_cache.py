@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,11 @@ from model.errors import Cancelled, EngineError, RequestError
 from model.prompts.layout import Layout
 from model.prompts.prompt import Prompt
 from model.prompts.window import MAX_LEAD
-from model.request import Request, ReuseMode
+from model.request import Request
 from model.snapshot import Snapshot
 from model.tokens import new_serials
 from tests.model.asking import prompted
+from tests.model.editor import Editor, by_slot, new_editor
 from tests.model.oracle import OracleCache
 from tests.model.strategies import edits_of, texts
 from tests.model.tiny import CORPUS, load_tiny, save_checkpoint, tokenizer
@@ -52,80 +52,15 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@dataclass
-class Editor:
-    """A document being edited, and the model that follows it."""
-
-    completer: EngineCompleter
-    text: Text
-    caret: int = 0
-    revision: int = 0
-    edits: tuple[Edit, ...] = ()
-
-    @property
-    def engine(self) -> EmbeddedEngine:
-        assert isinstance(self.completer.engine, EmbeddedEngine)
-        return self.completer.engine
-
-    @property
-    def cache(self) -> KVCache:
-        return self.engine._caches["file"]
-
-    def apply(self, edit: Edit) -> None:
-        self.text = self.text.apply(edit)
-        self.revision += 1
-        self.edits = (*self.edits, edit)[-8:]
-        self.caret = min(self.caret, len(self.text.data))
-        while 0 < self.caret < len(self.text.data) and self.text.data[self.caret] & 0xC0 == 0x80:
-            self.caret -= 1
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot("file", self.text, self.revision, self.edits)
-
-    def prompt(self) -> Prompt:
-        return self.completer.prompt(Request(self.snapshot(), self.caret, 4))
-
-    def encode(self, reuse: ReuseMode = "pie") -> torch.Tensor:
-        """Bring the cache to the prompt; the logits after its last token."""
-        prompt = self.prompt()
-        request = prompted("file", prompt, 4, reuse=reuse)
-        cache = self.engine._open("file")
-        self.engine._splice(cache, request)
-        hidden = self.engine._encode_holes(cache, request, lambda: False)
-        self.check_integrity()
-        return self.engine.decoder.logits(hidden[-1:])[0]
-
-    def check_integrity(self) -> None:
-        self.engine.check_integrity()
-        known = self.completer._known["file"]
-        known.tokens.check_integrity()
-        assert known.tokens.data == self.text.data
-
-
-def new_editor(folder: Path, text: str, *, decoder: Decoder | None = None, context: int = 512) -> Editor:
-    tokens = tokenizer("ours")
-    engine = EmbeddedEngine(decoder or load_tiny(folder), tokens, memory_bytes=64 << 20)
-    completer = EngineCompleter(engine, tokens, Layout(tokens), model_name="tiny", context_tokens=context)
-    return Editor(completer, Text.from_str(text))
-
-
 def fresh_logits(editor: Editor) -> torch.Tensor:
     """What a new engine computes for the editor's prompt."""
     prompt = editor.prompt()
     engine = EmbeddedEngine(editor.engine.decoder, tokenizer("ours"), memory_bytes=64 << 20)
-    request = prompted("fresh", prompt, 4, reuse="off")
-    cache = engine._open("fresh")
-    engine._splice(cache, request)
-    return engine.decoder.logits(engine._encode_holes(cache, request, lambda: False)[-1:])[0]
+    return engine.decoder.logits(engine.prefill(prompted("fresh", prompt, 4, reuse="off")))[0]
 
 
 def frequencies_of(folder: Path, decoder: Decoder) -> torch.Tensor:
     return inverse_frequencies(decoder.config.head_dim, read_config(folder).rope)
-
-
-def by_slot(cache: KVCache, tensor: torch.Tensor) -> torch.Tensor:
-    """What the cache holds for its slots, in their order."""
-    return tensor[:, :, cache.rows[: cache.length]]
 
 
 def assert_equals_oracle(cache: KVCache, oracle: OracleCache) -> None:
@@ -209,10 +144,8 @@ def test_ten_thousand_edits_turn_keys_as_one_does(llama: Path, dtype: torch.dtyp
     base = editor.prompt()
     caches = []
     for name in ("worn", "once"):
-        cache = editor.engine._open(name)
-        request = prompted(name, base, 4)
-        editor.engine._splice(cache, request)
-        editor.engine._encode_holes(cache, request, lambda: False)
+        editor.engine.prefill(prompted(name, base, 4))
+        cache = editor.engine.cache_of(name)
         cache.turned  # noqa: B018 - made before the edits, so that each of them turns it
         caches.append(cache)
     worn, once = caches
@@ -252,8 +185,7 @@ def test_an_edit_moves_no_key(editor: Editor, monkeypatch: pytest.MonkeyPatch) -
         start = chooser.randrange(40)
         editor.apply(Edit(start, start + chooser.randrange(3), b"ab " * chooser.randrange(3)))
         prompt = editor.prompt()
-        request = prompted("file", prompt, 4)
-        editor.engine._splice(cache, request)
+        lay_out(cache, prompt)
         kept = row_of_serial(cache)
         assert len(kept.keys() & rows.keys()) > 100
         assert all(rows[serial] == row for serial, row in kept.items() if serial in rows)
@@ -261,7 +193,7 @@ def test_an_edit_moves_no_key(editor: Editor, monkeypatch: pytest.MonkeyPatch) -
         assert len(cache.zones(cache.reach(cache.length))) <= MAX_ZONES
         if cache.lags.any():
             assert torch.equal(cache.turned, turned)
-        editor.engine._encode_holes(cache, request, lambda: False)
+        editor.engine.prefill(prompted("file", prompt, 4))
         editor.check_integrity()
 
 
@@ -308,9 +240,13 @@ def put_in(cache: KVCache, prompt: Prompt, place: int, count: int) -> None:
     foreign = np.full(count, -1, dtype=np.int64)
     serials = np.concatenate((prompt.serials[:place], foreign, prompt.serials[place:]))
     edited = Prompt(ids, serials, prompt.anchor + count, prompt.end_ids)
-    held = cache.length
-    plan = plan_reuse(cache.ids[:held], cache.serials[:held], cache.exact_length, edited, "pie")
-    cache.splice(plan, edited)
+    lay_out(cache, edited)
+
+
+def lay_out(cache: KVCache, prompt: Prompt) -> None:
+    """Splice the cache to the prompt; what it lacks is encoded later."""
+    held = slice(0, cache.length)
+    cache.splice(plan_reuse(cache.ids[held], cache.serials[held], cache.exact_length, prompt, "pie"), prompt)
 
 
 @pytest.fixture
@@ -422,8 +358,8 @@ def test_the_memory_budget_evicts_the_least_recently_used(llama: Path) -> None:
     for name in ("a", "b", "a", "c", "d"):
         completer.complete(Request(Snapshot(name, Text.from_str("x = 1\n" * 20)), 30, max_tokens=1))
         engine.check_integrity()
-    assert list(engine._caches)[-2:] == ["c", "d"]
-    assert "b" not in engine._caches
+    assert engine.documents[-2:] == ("c", "d")
+    assert "b" not in engine.documents
     assert completer.cache_bytes("b") == 0
     completer.forget("d")
     assert completer.cache_bytes("d") == 0
@@ -442,10 +378,10 @@ def test_going_back_to_a_file_and_editing_it_turns_its_keys(editor: Editor) -> N
 def test_only_the_file_in_use_holds_turned_keys(editor: Editor) -> None:
     """A file opened, refreshed or gone back to takes the third of the memory that can be made again from the others."""
     editor.encode()
-    caches = editor.engine._caches
+    engine = editor.engine
 
     def in_use() -> list[str]:
-        return [name for name, cache in caches.items() if cache._turned is not None]
+        return [name for name in engine.documents if engine.cache_of(name)._turned is not None]
 
     texts = {name: Text.from_str(f"{name} = 1\n" * 90) for name in "abc"}
     for name in "abcab":
@@ -454,9 +390,14 @@ def test_only_the_file_in_use_holds_turned_keys(editor: Editor) -> None:
     for name in "bc":
         text = texts[name].apply(Edit(0, 0, b"!"))
         editor.completer.complete(Request(Snapshot(name, text), 30, max_tokens=1))
-    assert editor.engine.refresh("b")
+    assert engine.refresh("b")
     assert in_use() == ["b"]
-    assert [*caches] == ["file", "a", "b", "c"]  # idle work is no use of a file: the least recently used goes first
+    assert engine.documents == (
+        "file",
+        "a",
+        "b",
+        "c",
+    )  # idle work is no use of a file: the least recently used goes first
 
 
 @pytest.mark.parametrize("units", [6, 7, 9, 12])
@@ -480,8 +421,7 @@ def shift_by_one(cache: KVCache, serials: np.ndarray[Any, np.dtype[np.int64]], a
     """The serials of the text with a token put in and the last one dropped; the cache follows."""
     serials = np.concatenate((serials[:at], new_serials(1), serials[at:-1]))
     prompt = Prompt((serials % 251).astype(np.int32), serials, len(serials))
-    held = slice(0, cache.length)
-    cache.splice(plan_reuse(cache.ids[held], cache.serials[held], cache.exact_length, prompt, "pie"), prompt)
+    lay_out(cache, prompt)
     cache.fill(cache.holes(), prompt)
     return serials
 
@@ -524,7 +464,7 @@ def test_a_failure_in_the_middle_drops_the_cache(editor: Editor, monkeypatch: py
         patched.setattr("model.embedded.kv_cache.rotated", fail)
         with pytest.raises(EngineError, match="memory_mb"):
             editor.completer.complete(Request(editor.snapshot(), 20, max_tokens=3))
-    assert "file" not in editor.engine._caches
+    assert "file" not in editor.engine.documents
     assert editor.completer.complete(Request(editor.snapshot(), 20, max_tokens=3)).logprob == pytest.approx(
         expected, abs=1e-4
     )

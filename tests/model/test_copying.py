@@ -11,17 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.embedded.copying import AGREEING, DRAFT_TOKENS, FILE_NAME, MAX_MATCH, Copies, read_weights
-from model.embedded.engine import EmbeddedEngine
-from model.embedded.kv_cache import KVCache
-from model.engine import Completion, Generation
+from model.embedded.copying import FILE_NAME, Copies, read_weights
+from model.embedded.drafting.longest_match import AGREEING, DRAFT_TOKENS, LongestMatch
+from model.embedded.history import MAX_MATCH
 from model.errors import ModelError
 from model.prompts.prompt import Prompt
-from model.request import Sampling
-from model.tokenizer import IntArray
 from model.training.fit_copying import PRIOR, Observation, fit_weights
-from tests.model.asking import prompted
-from tests.model.tiny import load_tiny, save_checkpoint, tokenizer
 
 PREFIX, SUFFIX, MIDDLE, VOCABULARY = 20, 21, 22, 23
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
@@ -61,11 +56,13 @@ def test_the_longest_match_is_found(head: list[int], after: list[int], lead: lis
 def test_a_draft_is_what_followed_the_longest_match(
     head: list[int], after: list[int], lead: list[int], generated: list[int], room: int
 ) -> None:
-    copies, before = Copies(prompt(head, after, lead), (), len(generated)), [PREFIX, *head, *lead, *generated]
+    drafter, before = LongestMatch(prompt(head, after, lead), len(generated)), [PREFIX, *head, *lead, *generated]
     for token in generated:
-        copies.append(token)
+        drafter.append(token)
     length, following = plain_search(before, after, MAX_MATCH)
-    draft = copies.draft(room).tolist()
+    tree = drafter.draft(room)
+    assert tree.is_chain
+    draft, room = tree.ids.tolist(), min(room, DRAFT_TOKENS)
     if length < AGREEING or not room:
         assert not draft
         return
@@ -77,56 +74,12 @@ def test_a_draft_is_what_followed_the_longest_match(
     assert len(draft) == room or run in (before[-len(run) :], after[len(after) - len(run) :])
 
 
-def counted(engine: EmbeddedEngine, request: Generation, draft_tokens: int) -> tuple[Completion, int]:
-    """A completion, and the forward passes that it takes behind its prompt."""
-    run, passes = engine._run, 0
-
-    def counting(cache: KVCache, ids: IntArray, slots: IntArray, *, wanted: int | None = None) -> torch.Tensor:
-        nonlocal passes
-        passes += int(slots[0]) >= len(request.prompt)
-        return run(cache, ids, slots, wanted=wanted)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "draft_tokens", draft_tokens)
-        patch.setattr(engine, "_run", counting)
-        return engine.complete(request), passes
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.05, 1.0])
-@pytest.mark.parametrize("weights", [(), (0.3, 0.6, 0.8, 0.9)], ids=["model alone", "mixed"])
-def test_a_draft_spares_steps_and_changes_nothing_else(
-    tmp_path: Path, weights: tuple[float, ...], temperature: float
-) -> None:
-    """Same tokens, same probabilities, be the draft right or wrong; the next request finds a sound cache."""
-    save_checkpoint(tmp_path)
-    engine = EmbeddedEngine(load_tiny(tmp_path), tokenizer("ours"), memory_bytes=1 << 24, copying=weights)
-    rng, spared, all_steps = np.random.default_rng(3), 0, 0
-    for seed in range(25):
-        words = rng.integers(5, 250, (4, 6))
-        tokens = words[rng.integers(0, 4, 10)].flatten().astype(np.int32)
-        asked = Prompt(tokens, np.full(len(tokens), -1, dtype=np.int64), len(tokens))
-        sampling = Sampling(temperature=temperature, top_p=1.0, seed=seed)
-        limit = int(rng.integers(1, 24))
-        request = prompted("file", asked, limit, sampling=sampling, reuse="exact")
-        drafted, passes = counted(engine, request, DRAFT_TOKENS)
-        engine.check_integrity()
-        plain, steps = counted(engine, request, 0)
-        assert steps == len(plain.tokens) - 1 == limit - 1
-        assert drafted.text == plain.text
-        assert [token.id for token in drafted.tokens] == [token.id for token in plain.tokens]
-        logprobs = [token.logprob for token in plain.tokens]
-        assert [token.logprob for token in drafted.tokens] == pytest.approx(logprobs, abs=1e-4)
-        spared, all_steps = spared + steps - passes, all_steps + steps
-    assert spared < all_steps
-    assert spared > all_steps / 3 or not weights
-
-
 def test_the_mixture_is_a_distribution_that_moves_to_the_copy() -> None:
     logits = torch.linspace(-2, 2, VOCABULARY)
     model = torch.softmax(logits, -1)
     copies = Copies(prompt([1, 2, 3], [], [1, 2]), WEIGHTS, 4)
     assert copies.find() == (2, 3)
-    mixed = copies.mixed(logits).exp()
+    mixed = copies.mix(logits).exp()
     assert float(mixed.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float(mixed[3]) == pytest.approx(0.2 + 0.8 * float(model[3]), abs=1e-5)
     assert float(mixed[7]) == pytest.approx(0.8 * float(model[7]), abs=1e-5)
@@ -135,7 +88,7 @@ def test_the_mixture_is_a_distribution_that_moves_to_the_copy() -> None:
 def test_without_weights_or_matches_the_model_speaks_alone() -> None:
     logits = torch.linspace(-2, 2, VOCABULARY)
     for copies in (Copies(prompt([1, 2], [], [1]), (), 1), Copies(prompt([1], [2], [3]), WEIGHTS, 1)):
-        torch.testing.assert_close(copies.mixed(logits), torch.log_softmax(logits, -1))
+        torch.testing.assert_close(copies.mix(logits), torch.log_softmax(logits, -1))
 
 
 def test_a_left_to_right_prompt_copies_too() -> None:

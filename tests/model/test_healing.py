@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ast_tools.text import Text
-from model.embedded.healing import Beginning, Vocabulary
+from model.embedded.healing import ForcedPrefix, Vocabulary
 from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
 from model.request import Request
@@ -39,14 +39,14 @@ def test_tokens_that_the_model_has_not_are_none() -> None:
 
 @given(BEGINNINGS, st.lists(st.integers(0, 10_000), min_size=12, max_size=12))
 def test_whatever_is_chosen_the_text_begins_so(begun: bytes, choices: list[int]) -> None:
-    beginning, text, rest = Beginning(VOCABULARY, begun), b"", b""
+    prefix, text, rest = ForcedPrefix(VOCABULARY, begun), b"", b""
     for choice in choices:
-        logprobs = beginning.among(torch.full((len(PIECES),), -math.log(len(PIECES))))
+        logprobs = prefix.constrain(torch.full((len(PIECES),), -math.log(len(PIECES))))
         assert logprobs.exp().sum() == pytest.approx(1, abs=1e-4)
         possible = torch.isfinite(logprobs).nonzero()[:, 0].tolist()
         piece = PIECES[possible[choice % len(possible)]]
         text += piece
-        rest += beginning.rest_of(piece)
+        rest += prefix.take(piece)
     assert text == begun + rest
 
 

@@ -17,7 +17,7 @@ from model.factory import DEFAULT_MODEL
 from model.prompts.layout import Layout
 from model.prompts.prompt import Prompt
 from model.prompts.window import Window
-from model.request import ReuseMode, never_cancelled
+from model.request import ReuseMode
 from model.tokenizer import HubTokenizer
 from model.tokens import TokenRun, new_serials
 from model.vllm.asking.http import Connection
@@ -75,12 +75,8 @@ class Embedded:
         self.engine = EmbeddedEngine(decoder, TOKENIZER, memory_bytes=2**32)
 
     def logprobs(self, document: str, prompt: Prompt, reuse: ReuseMode = "pie") -> torch.Tensor:
-        request = prompted(document, prompt, 1, reuse=reuse)
-        cache = self.engine._open(document)
-        self.engine._splice(cache, request)
-        hidden = self.engine._encode_holes(cache, request, never_cancelled)
-        cache.truncate(len(prompt))
-        return torch.log_softmax(self.engine.decoder.logits(hidden[-1:])[0].float(), dim=-1)
+        hidden = self.engine.prefill(prompted(document, prompt, 1, reuse=reuse))
+        return torch.log_softmax(self.engine.decoder.logits(hidden)[0], dim=-1)
 
 
 @dataclass

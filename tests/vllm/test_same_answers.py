@@ -50,7 +50,7 @@ def test_edits_in_the_middle_agree_with_the_embedded_engine(tight: Vllm, remote:
         if remote.was_lost:
             embedded.engine.forget(name)
         ours = embedded.logprobs(name, prompt)
-        num_turned += embedded.engine._caches[name].num_stale
+        num_turned += embedded.engine.cache_of(name).num_stale
         apart = max(abs(float(ours[token]) - value) for token, value in theirs.items())
         assert apart < TOLERANCE, f"edit {number} of {name}: {apart}"
     assert num_turned > 100_000, "the edits left hardly anything to turn"
