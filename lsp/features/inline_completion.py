@@ -1,4 +1,4 @@
-"""Ghost text: the way of one inline completion request, from the client's position to items.
+"""Ghost text: answers inline completion requests.
 
     inlineCompletion  ─► place ─► typed through? ─► engine thread (model.assistant) ─► remember ─► items
 

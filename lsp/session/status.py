@@ -1,6 +1,6 @@
 """Tells the user what the engine is up to: progress while it loads, one message when it fails, a status bar's text.
 
-Status bars need a notification of our own. It is sent to clients that ask for it in `initialize`, with
+A status bar needs a notification of our own. It is sent to clients that ask for it in `initialize`, with
 `capabilities.experimental.keyturnStatus: true`; others would warn about a method they do not know.
 """
 

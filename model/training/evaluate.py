@@ -157,12 +157,11 @@ class Evaluation:
         return score
 
     def as_shown(self) -> Score:
-        """What an editor shows; typed and by kind as `with_context`."""
+        """What an editor shows, with `MAIN` tokens of context."""
         score = Score()
         for caret in self._each("as shown"):
             written = self._shown(caret, "")
-            for each in (score, score.by_kind.setdefault(caret.kind, Score())):
-                each.add(caret, written)
+            score.add(caret, written)
             score.add_saved(caret, partial(self._shown_after, caret, written))
             self._assistant.forget("file")
         return score

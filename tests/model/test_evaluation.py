@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ast_tools.traced import TracedText
 from model.errors import ModelError
 from model.training import shards
 from model.training.baselines import NGrams, copy_line
@@ -248,6 +249,22 @@ def test_a_checkpoint_is_evaluated_in_every_way(tmp_path: Path) -> None:
     assert some["results"] == {name: found["results"][name] for name in names[-2:]}
     assert whole(some).count("\n|---|") == 1
     assert whole(found).count("\n|---|") == 2
+
+
+def test_as_shown_is_what_the_server_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break what finishes suggestions, and this figure moves, and no other."""
+    save_checkpoint(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
+
+    def similarities(name: str) -> dict[str, float]:
+        found = evaluate(tmp_path, FILES, 6, tmp_path / f"{name}.json")["results"]
+        return {row: found[row]["edit_similarity"] for row in ("context 2048", "as shown")}
+
+    whole_pipeline = similarities("whole")
+    monkeypatch.setattr("model.assistant.assistant.finish", lambda context, generated, **more: TracedText.of(""))
+    broken = similarities("broken")
+    assert broken["context 2048"] == whole_pipeline["context 2048"]
+    assert broken["as shown"] == 0 < whole_pipeline["as shown"]
 
 
 def test_some_figures_are_measured_again(tmp_path: Path) -> None:
