@@ -288,7 +288,7 @@ class EmbeddedEngine:
             if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(transcript)
-            if room and not verified.follow(token):
+            if room and not verified.follow(token):  # else its scores are there
                 cache.keep(verified.slots)
                 slot = len(prompt) + len(transcript) - 1
                 verified = verify(self.decoder, cache, token, slot, drafter.draft(room - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,16 @@ def test_off_encodes_everything(editor: Editor) -> None:
         assert counts.encoded == counts.prompt
 
 
+def test_a_prefill_gives_the_state_behind_the_prompt(editor: Editor) -> None:
+    """One row, however much was encoded, and what `complete` chooses its first token by."""
+    engine, generation = editor.engine, prompted("file", replace(editor.prompt(), begun=b""), 1)
+    for _ in range(2):
+        hidden = engine.prefill(generation)
+        assert hidden.shape == (1, engine.decoder.config.hidden_size)
+        highest = torch.log_softmax(engine.decoder.logits(hidden)[0], -1).max()
+        assert engine.complete(generation).logprob == pytest.approx(float(highest), abs=TOLERANCE)
+
+
 def test_a_repeated_prompt_runs_its_last_token_only(editor: Editor) -> None:
     editor.completer.encode_ahead(Request(editor.snapshot(), editor.caret, max_tokens=1))
     counts = editor.completer.complete(Request(editor.snapshot(), editor.caret, max_tokens=1)).counts
@@ -511,6 +522,8 @@ def test_a_model_without_a_begin_token_has_nothing_to_say_in_front_of_a_file(lla
     assert completer.complete(Request(source, 0)).text == ""
     completer.encode_ahead(Request(source, 0))
     engine.check_integrity()
+    with pytest.raises(RequestError, match="empty"):
+        engine.prefill(prompted("file", completer.prompt(Request(source, 0, 4))))
 
 
 def test_a_file_longer_than_the_window_keeps_its_cache_while_one_types(llama: Path) -> None:
