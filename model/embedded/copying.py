@@ -8,7 +8,7 @@ where the copy is what followed the longest earlier occurrence of the last token
 several, and w depends on how many tokens agreed. It stays a distribution, so log-probabilities keep their meaning.
 (Grave et al., "Improving Neural Language Models with a Continuous Cache"; Liu et al., "Infini-gram".)
 
-The weights are fitted to a model when it is trained (`model.training.fit_copying`) and stand in its folder, in
+The weights are fitted to a model when it is trained (`model.training.fit_copying`) and are in its folder, in
 `keyturn.json`. A model without them, such as a large one, is left alone.
 """
 
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.embedded.history import MAX_MATCH as MAX_MATCH  # as many weights are fitted
 from model.embedded.history import TokenHistory
 from model.errors import ModelError
 from model.prompts.prompt import Prompt
@@ -32,8 +31,8 @@ Weights = tuple[float, ...]
 """Of the copy, for 1, 2, … agreeing tokens; the last one also for all longer matches. Empty: nothing is copied."""
 
 
-class Copies:
-    """What one completion may copy; told of each generated token."""
+class CopyMixture:
+    """The mixture for one completion. `append` notes each generated token."""
 
     def __init__(self, prompt: Prompt, weights: Weights, room: int) -> None:
         self._history = TokenHistory(prompt, room)

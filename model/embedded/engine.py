@@ -14,7 +14,7 @@ import torch
 
 from model.cache.refresh import next_slice
 from model.cache.reuse import ReusePlan, plan_reuse
-from model.embedded.copying import Copies, Weights
+from model.embedded.copying import CopyMixture, Weights
 from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
 from model.embedded.drafting.drafter import NewDrafter
@@ -113,7 +113,7 @@ class EmbeddedEngine:
             logits = self.decoder.logits(hidden)
         finally:
             cache.truncate(end)
-        copies = Copies(generation.prompt, self._copying, len(ids))
+        copies = CopyMixture(generation.prompt, self._copying, len(ids))
         prefix = ForcedPrefix(self._vocabulary, generation.prompt.begun)
         found = []
         for token, row in zip(ids.tolist(), logits, strict=True):
@@ -268,7 +268,7 @@ class EmbeddedEngine:
         """
         prompt = generation.prompt
         sampler = Sampler(generation.request.sampling)
-        copies = Copies(prompt, self._copying, limit)
+        copies = CopyMixture(prompt, self._copying, limit)
         drafter = self.new_drafter(prompt, limit)
         prefix = ForcedPrefix(self._vocabulary, prompt.begun)
         verified = Verification(logits[None], slot=len(prompt) - 1)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast_tools.text import Text
-from model.embedded.copying import FILE_NAME, MAX_MATCH, Copies, Weights
+from model.embedded.copying import FILE_NAME, CopyMixture, Weights
+from model.embedded.history import MAX_MATCH
 from model.engine_completer import EngineCompleter
 from model.factory import EngineSettings, load_embedded
 from model.request import Request
@@ -79,7 +80,7 @@ def observe(completer: EngineCompleter, caret: Caret) -> list[Observation]:
     logprobs = completer.score(request, truth)
     prompt = completer.prompt(request)
     written = completer.tokenizer.encode(prompt.begun + truth)
-    copies = Copies(prompt, (0.0,) * MAX_MATCH, len(written))
+    copies = CopyMixture(prompt, (0.0,) * MAX_MATCH, len(written))
     completer.forget("file")
     found = []
     for token, start, logprob in zip(written.ids.tolist(), written.starts, logprobs, strict=True):

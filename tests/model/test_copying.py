@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.embedded.copying import FILE_NAME, Copies, read_weights
+from model.embedded.copying import FILE_NAME, CopyMixture, read_weights
 from model.embedded.drafting.longest_match import AGREEING, DRAFT_TOKENS, LongestMatch
 from model.embedded.history import MAX_MATCH
 from model.errors import ModelError
@@ -43,7 +43,7 @@ def plain_search(before: list[int], after: list[int], most: int) -> tuple[int, i
 @given(head=ids, after=ids, lead=ids, generated=ids)
 def test_the_longest_match_is_found(head: list[int], after: list[int], lead: list[int], generated: list[int]) -> None:
     """In what was generated, in the lead, in the prefix, then in the suffix; never across their borders."""
-    copies = Copies(prompt(head, after, lead), WEIGHTS, len(generated))
+    copies = CopyMixture(prompt(head, after, lead), WEIGHTS, len(generated))
     before = [PREFIX, *head, *lead]
     for token in generated:
         assert copies.find() == plain_search(before, after, len(WEIGHTS))
@@ -77,7 +77,7 @@ def test_a_draft_is_what_followed_the_longest_match(
 def test_the_mixture_is_a_distribution_that_moves_to_the_copy() -> None:
     logits = torch.linspace(-2, 2, VOCABULARY)
     model = torch.softmax(logits, -1)
-    copies = Copies(prompt([1, 2, 3], [], [1, 2]), WEIGHTS, 4)
+    copies = CopyMixture(prompt([1, 2, 3], [], [1, 2]), WEIGHTS, 4)
     assert copies.find() == (2, 3)
     mixed = copies.mix(logits).exp()
     assert float(mixed.sum()) == pytest.approx(1.0, abs=1e-5)
@@ -87,13 +87,13 @@ def test_the_mixture_is_a_distribution_that_moves_to_the_copy() -> None:
 
 def test_without_weights_or_matches_the_model_speaks_alone() -> None:
     logits = torch.linspace(-2, 2, VOCABULARY)
-    for copies in (Copies(prompt([1, 2], [], [1]), (), 1), Copies(prompt([1], [2], [3]), WEIGHTS, 1)):
+    for copies in (CopyMixture(prompt([1, 2], [], [1]), (), 1), CopyMixture(prompt([1], [2], [3]), WEIGHTS, 1)):
         torch.testing.assert_close(copies.mix(logits), torch.log_softmax(logits, -1))
 
 
 def test_a_left_to_right_prompt_copies_too() -> None:
     tokens = np.array([1, 2, 3, 1, 2], dtype=np.int32)
-    copies = Copies(Prompt(tokens, np.full(5, -1, dtype=np.int64), 5), WEIGHTS, 1)
+    copies = CopyMixture(Prompt(tokens, np.full(5, -1, dtype=np.int64), 5), WEIGHTS, 1)
     assert copies.find() == (2, 3)
 
 

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from model.embedded.copying import MAX_MATCH
+from model.embedded.history import MAX_MATCH
 from model.errors import ModelError
 from model.machine import weights as digest_of
 from model.tokenizer import HubTokenizer

@@ -49,6 +49,29 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
     return bool(condition())
 
 
+def test_the_command_line_prints_tokens_that_tile_the_text(tight: Vllm, tmp_path: Path) -> None:
+    """And each has the probability that vLLM gave it."""
+    (tmp_path / "real.py").write_text(SOURCE, encoding="utf-8")
+    variables = environment(tmp_path, KEYTURN_ENGINE="vllm", KEYTURN_URL=tight.url, KEYTURN_FALLBACK="false")
+    done = subprocess.run(
+        [sys.executable, "-m", "lsp.cli", "complete", f"real.py:{CARET_LINE + 1}:9", "--json", "--stop", "none"],
+        env=variables | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    bounds = [0, *(token["end"] for token in answer["tokens"])]
+    assert [token["start"] for token in answer["tokens"]] == bounds[:-1]
+    assert bounds[-1] == len(answer["text"].encode()) > 0
+    assert all(token["logprob"] <= 0 and token["id"] >= 0 for token in answer["tokens"])
+    assert answer["logprob"] < 0
+    assert answer["counts"]["generated"] == len(answer["tokens"])
+
+
 def test_an_edit_far_above_is_computed_on_didchange_and_the_rest_is_turned(
     tight: Vllm, open_client: OpenClient
 ) -> None:
