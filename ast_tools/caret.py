@@ -41,7 +41,7 @@ _BEHIND_NOTHING = frozenset(")]}/>\"'`,;: \t")
 
 @dataclass(frozen=True)
 class CaretContext:
-    """What stands around a caret.
+    """What surrounds a caret.
 
     kind            whether one line or a block is missing
     indentation     white space in front of the caret's line

@@ -153,9 +153,9 @@ def _view(data: bytes, caret: int, known: _Known | None) -> tuple[int, bytes]:
 
 
 def _followed(data: bytes, known: _Known) -> tuple[int, int]:
-    """Where the remembered view is in the edited text: edits stood behind it, in front of it, or, else, inside it.
+    """Where the remembered view is in the edited text, if all edits were behind it, in front of it, or inside of it.
 
-    Where they stood at several of these, the view shows something else, and the texts are compared.
+    If they were at several of these places, the view shows something else, and the texts are compared.
     """
     start, end = known.view_start, known.view_start + len(known.tokens.data)
     grown = len(data) - known.text_length

@@ -1,4 +1,4 @@
-"""Makes the completer that the settings ask for. Heavy imports happen inside, once an engine is really wanted."""
+"""Makes the assistant that the settings ask for. Heavy imports happen inside, once an engine is really wanted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from model.vllm.asking.http import Connection
 
 Progress = Callable[[str, int], None]
-"""Told a message and a percentage while a model loads."""
+"""Called with a message and a percentage while a model loads."""
 
 Notice = Callable[[str], None]
-"""Told a sentence for the user, at any time while the completer is used, from the thread that uses it."""
+"""Called with a sentence for the user, at any time while the completer is used, in the thread that uses it."""
 
 DEFAULT_MODEL = Path(__file__).parent / "weights"
 

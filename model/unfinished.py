@@ -1,4 +1,4 @@
-"""Long measurements go on where they were stopped: the result so far stands in a file beside the one to come."""
+"""Long measurements continue where they were stopped: the result so far is in a file beside the final one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = dict[str, Any]
 
 
 def part_of(output: Path) -> Path:
-    """Where a result that is to be written to `output` stands until it is whole."""
+    """The file that has the result for `output` until it is complete."""
     return output.with_name(output.name + ".part")
 
 
@@ -33,7 +33,7 @@ def begun(output: Path, empty: Result) -> Result:
 
 
 def recorded(output: Path, found: Result, names: Sequence[str]) -> Result:
-    """The whole result that stands in `output`, some of whose figures are to stand beside new ones.
+    """The complete result in `output`, some of whose figures will be kept beside new ones.
 
     Raises `ModelError` unless it agrees with `found` in what these names tell, as far as it has them, and is of the
     same machine.

@@ -1,4 +1,4 @@
-"""Exit statuses of the command line, and the error that stands for wrong use."""
+"""Exit statuses of the command line, and the error for wrong use."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ Key = tuple[str, Feature]
 
 @dataclass(frozen=True)
 class EngineState:
-    """What the engine is up to. `error` says why it cannot be used; `model` and `engine` are names of what answers."""
+    """What the engine is doing. `error` says why it cannot be used; `model` and `engine` are names of what answers."""
 
     phase: Phase = "waiting"
     error: str = ""
@@ -53,7 +53,7 @@ class EngineState:
 
 
 class Observer(Protocol):
-    """Told what the engine is up to, always on the event loop."""
+    """Hears what the engine is doing, always on the event loop."""
 
     def on_progress(self, message: str, percent: int) -> None: ...
 

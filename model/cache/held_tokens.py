@@ -65,7 +65,7 @@ class HeldTokens:
         return np.flatnonzero(self.ids[: self.length] == HOLE).astype(np.int32)
 
     def fill(self, slots: IntArray, prompt: Prompt) -> None:
-        """Note that `slots` (rising) now hold the prompt's tokens, encoded with all that stands before them."""
+        """Note that `slots` (rising) now hold the prompt's tokens, encoded with all that is in front of them."""
         self.ids[slots] = prompt.ids[slots]
         self.serials[slots] = prompt.serials[slots]
         self.refreshed(slots)
@@ -88,7 +88,7 @@ class HeldTokens:
     def keep(self, slots: IntArray) -> None:
         """Make the tokens at `slots` the last ones: they close up to the first of them, which stays where it is.
 
-        slots  rising, at least one: the path through a draft tree that was chosen. What stands before the first stays
+        slots  rising, at least one: the path through a draft tree that was chosen. What is before the first stays
                as it is; everything else behind it is forgotten.
         """
         first, end = int(slots[0]), int(slots[0]) + len(slots)

@@ -66,7 +66,7 @@ def _runs_by_serial(
     cached_ids: IntArray, cached_serials: SerialArray, prompt: Prompt, prefix: int, usable: int
 ) -> list[Run]:
     """Runs behind the common prefix: equal serials, equal ids, rising on both sides."""
-    # What both end with is told by one comparison; to look for the serials of a whole file takes far longer.
+    # One comparison finds what both end with; to look for the serials of a whole file takes far longer.
     tail = common_prefix(cached_serials[prefix:][::-1], prompt.serials[prefix:][::-1])
     held, wanted = len(cached_serials) - tail, len(prompt) - tail
     _, old, new = np.intersect1d(

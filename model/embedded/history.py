@@ -5,7 +5,7 @@ They lie in one array, the text after the caret first, so that the most recent o
     ids   [ after the caret | border | before the anchor | lead | what was written | free ]
                                      ^ own                                         ^ length
 
-The caret stands behind `lead`. No occurrence runs across the border.
+The caret is behind `lead`. No occurrence crosses the border.
 """
 
 from __future__ import annotations

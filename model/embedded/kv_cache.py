@@ -7,15 +7,15 @@ A slot is a token's place in the prompt, and its position. A row is where its ke
     values   as computed; keys and values are halves of one tensor, `held`
     turned   keys rotated: what attention reads. It can be dropped and made again from `keys`.
 
-Rows are in no order: attention does not care, it only has to know each row's slot. So an edit rewrites three arrays of
-numbers, and new tokens take rows that are free. Nor does it turn the keys behind it at once: each row has a *lag*, and
-its turned key is rotated to slot - lag. What a query at position p sees of it depends on the distance only, so a query
-rotated to p - lag gives the right score. An edit leaves few *zones*, stretches of rows of one lag, and a query is
-rotated once for each; a zone of few rows is turned to its neighbour's lag at once. `settle` turns the keys to where
-they stand, once there are many zones or many queries, or lags that the table of turns does not know: always from `keys`
-and by one rotation, so ten thousand edits leave the same bits as one.
+Rows have no order, because attention needs none: it only has to know each row's slot. So an edit rewrites three arrays
+of numbers, and new tokens take free rows. An edit does not turn the keys below it either. Each row has a *lag*, and its
+turned key is rotated for slot - lag. The score of a query at position p depends on the distance only, so the query is
+rotated for p - lag. Neighbouring rows with the same lag are a *zone*. An edit leaves few zones, and a query is rotated
+once for each. The keys of a small zone are turned to the lag of the zone beside it at once. `settle` turns all keys to
+their own slots, once there are many zones, many queries, or lags for which there is no table of turns. It always starts
+from `keys`, with one rotation, so ten thousand edits leave the same bits as one.
 
-Which token stands in which slot, `model.cache.held_tokens` keeps.
+`model.cache.held_tokens` keeps which token is in which slot.
 """
 
 from __future__ import annotations

@@ -59,5 +59,5 @@ FORMATS = (
         models=r"code-?llama",
     ),
 )
-"""Told apart by the markers that a vocabulary has. Sources: the model cards of Qwen2.5-Coder, StarCoder2 and
+"""A family is recognised by the markers in its vocabulary. Sources: the model cards of Qwen2.5-Coder, StarCoder2 and
 DeepSeek-Coder; Rozière et al., "Code Llama", section 2.3, for the prefix-suffix-middle order."""

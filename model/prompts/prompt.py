@@ -2,19 +2,19 @@
 
     [bos] <prefix> tokens before the anchor <suffix> tokens after the caret <middle> the lead
 
-The lead is what stands between the anchor and the caret. The anchor is the end of a line a few lines above the caret.
-To the model the middle began there, and it has already written the lead:
+The lead is the text between the anchor and the caret. The anchor is the end of a line a few lines above the caret. To
+the model the middle begins there, and it looks as if it had already written the lead:
 
-- A completion goes on from text that stands right before it. A small model hardly finds the end of the prefix from
-  behind the suffix, and a large one gains, too: the caret never cuts the words that it has just read.
-- Typing appends to the prompt. The anchor stays on one token until the caret is `MAX_LEAD` tokens behind it, so while
-  someone types nothing moves and nothing gets stale.
+- A completion continues the text right before it. A small model hardly finds the end of the prefix from behind the
+  suffix. A large one gains, too: the caret never cuts the words that it has just read.
+- Typing appends to the prompt. The anchor stays on one token until the caret is `MAX_LEAD` tokens away, so typing
+  moves nothing and makes nothing stale.
 
-The other tokens keep the file's order wherever the caret stands, so an edit or a moved caret moves them by one step
-and the cache keeps them. The markers and the lead, which the file does not have, get identities of their own, so that
-they are kept behind the same anchor and encoded again behind another one. A file longer than the budget is cut to a
-window around the caret. The window's start stays on one token, too, until the caret has gone far from it: a start that
-slid with every keystroke would change every position at every keystroke.
+The other tokens keep the file's order wherever the caret is. So an edit or a moved caret moves them by one step, and
+the cache keeps them. The markers and the lead, which the file does not have, get serials of their own: they are kept
+as long as the anchor stays, and encoded again behind another one. A file longer than the budget is cut to a window
+around the caret. The window's start stays on one token, too, until the caret is far from it: if it moved with every
+keystroke, every position would change with every keystroke.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Prompt:
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
-    begun     what stands between the last token and the caret: a completion begins with it, and it is not returned.
+    begun     the text between the last token and the caret: a completion begins with it, and it is not returned.
               Only for engines that heal.
     """
 

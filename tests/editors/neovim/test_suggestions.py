@@ -224,15 +224,20 @@ def test_nothing_in_normal_mode(open_editor: OpenEditor) -> None:
     editor.wait_until_gone("one.two")
 
 
-def test_parts_in_doubt_are_placeholders(open_editor: OpenEditor) -> None:
-    """Who asks for suggestions gets them as a snippet: after acceptance what is typed replaces the parts in doubt."""
-    editor = open_editor("\n", script=SCRIPT)
+def ask_for_a_snippet(editor: Editor) -> None:
+    """Show a suggestion, then ask for others: the answer to that is a snippet with the same text."""
     type_at_end(editor, 1, "ask = ")
     editor.wait_for_ghost("open(path, {mode})")
     asked = num_asked(editor)
     editor.keys("M-]")
     editor.wait(lambda: num_asked(editor) > asked, "the explicit request")
     editor.wait_for_ghost("open(path, {mode})")
+
+
+def test_parts_in_doubt_are_placeholders(open_editor: OpenEditor) -> None:
+    """Who asks for suggestions gets them as a snippet: after acceptance what is typed replaces the parts in doubt."""
+    editor = open_editor("\n", script=SCRIPT)
+    ask_for_a_snippet(editor)
     editor.keys("Tab")
     editor.wait_for_lines("ask = open(path, {mode})")
     editor.type("here")
@@ -240,12 +245,9 @@ def test_parts_in_doubt_are_placeholders(open_editor: OpenEditor) -> None:
 
 
 def test_a_word_of_a_snippet_is_plain_text(open_editor: OpenEditor) -> None:
+    """Accepted in parts it has no placeholders."""
     editor = open_editor("\n", script=SCRIPT)
-    type_at_end(editor, 1, "ask = ")
-    editor.wait_for_ghost("open(path, {mode})")
-    asked = num_asked(editor)
-    editor.keys("M-]")
-    editor.wait(lambda: num_asked(editor) > asked, "the explicit request")
+    ask_for_a_snippet(editor)
     editor.keys("M-Right")
     editor.wait_for_lines("ask = open")
     editor.wait_for_ghost("(path, {mode})")
