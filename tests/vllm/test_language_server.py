@@ -184,6 +184,7 @@ def test_doctor_asks_the_server(tight: Vllm, tmp_path: Path) -> None:
         "server": "vLLM 0.32.0",
         "plugin": "answers",
         "prompts": "token ids",
+        "log_probabilities": "asked for",
         "layout": "qwen2.5-coder",
         "name": "served",
         "context_tokens": 2048,

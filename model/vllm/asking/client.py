@@ -154,7 +154,7 @@ class VllmEngine:
             "server": f"vLLM {self.version}" if self.version else "another, without vLLM's version",
             "plugin": "answers" if self.has_plugin else "does not answer",
             "prompts": "token ids" if self.speaks_tokens else "text: the server does not show its tokenizer",
-            "log-probabilities": "asked for" if self.version else "not asked for",
+            "log_probabilities": "asked for" if self.version else "not asked for",
         }
 
     def complete(self, generation: Generation, cancelled: CancelCheck = never_cancelled) -> Completion:
