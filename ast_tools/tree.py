@@ -16,6 +16,9 @@ MAX_REPARSE_BYTES = 1 << 15
 """Up to here a text with syntax errors is parsed from scratch, which takes about 5 ms."""
 
 
+_STRING_PREFIX = "rRuUbBfFtTL"
+
+
 class SyntaxTree:
     """An immutable snapshot of one parse.
 
@@ -77,6 +80,26 @@ class SyntaxTree:
                 return True
             node = node.parent
         return False
+
+    def ending_at(self, offset: int) -> str:
+        """What ends the string or comment that an offset is inside of, "" in code: the begin of a line, as a rule."""
+        node = self.root.descendant_for_byte_range(max(0, offset - 1), offset)
+        while node is not None:
+            if node.start_byte < offset < node.end_byte:
+                if "interpolation" in node.type or "substitution" in node.type:
+                    return ""
+                if "comment" in node.type or (node.is_named and _is_string(node.type)):
+                    return self._ending_of(node)
+            node = node.parent
+        return ""
+
+    def _ending_of(self, node: tree_sitter.Node) -> str:
+        language = self.language
+        begin = self.text.slice(node.start_byte, min(node.end_byte, node.start_byte + 8)).lstrip(_STRING_PREFIX)
+        if language.block_comment and begin.startswith(language.block_comment[0]):
+            return language.block_comment[1]
+        marks = (*language.long_quotes, *language.quotes)
+        return next((mark for mark in marks if begin.startswith(mark)), "")
 
     def _is_line_comment(self, start: int, offset: int) -> bool:
         """Whether the comment goes on at the offset, its end: a block comment does not, nor does one a line above."""

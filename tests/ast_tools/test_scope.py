@@ -41,6 +41,11 @@ def check(source: str, generated: str, shown: str, language: str | None = "pytho
     assert show(source, generated, BY_NAME[language] if language else None) == shown
 
 
+def numbered(count: int) -> str:
+    """So many lines of a block, each another one."""
+    return "".join(f"\n    x{number}" for number in range(count))
+
+
 LINES = [
     # inside a line, a suggestion is the rest of the line
     ("import o|\n", "s\nimport sys\n", "s"),
@@ -112,7 +117,7 @@ LINES = [
     ("    |foo(x)\n", "return ", "return "),
     ("    |foo(x)\n", "return foo(x)\n", "return "),
     ("if |x:", "not ", "not "),
-    ("from a |import b", "as c ", "as c "),
+    ("x = a |if b else c", "+ d ", "+ d "),
     ('"hello |world"', "big ", "big "),
     ("x = |  # one", "1 ", "1"),
     ("foo(|)", "x ", "x"),
@@ -180,7 +185,7 @@ BLOCKS = [
     ("def f():\n    |", "return (1", "return (1"),
     ("def f(:|\n", "\n    y\nz", ""),
     # at most so many lines
-    ("def f():|\n", "\n    x" * 40, "\n    x" * 23),
+    ("def f():|\n", numbered(40), numbered(23)),
     # a line that the file has below ends the block
     ("def f():\n    |\nx = 1\n", "y = 1\n    if y:\n        z\nx = 1\n", "y = 1\n    if y:\n        z"),
     ("while x:|\n# then\ny\n", "\n    z\n# then\ny\n", "\n    z"),
@@ -341,7 +346,8 @@ def test_a_repeated_line_ends_generation() -> None:
 
 @pytest.mark.parametrize("language", [*BY_NAME, None])
 def test_an_empty_file(language: str | None) -> None:
-    check("|", "x\ny", "x", language)
+    comment = BY_NAME[language].line_comment if language else "#"
+    check("|", f"{comment} x\ny", f"{comment} x", language)
 
 
 def test_a_block_cut_off_by_the_token_limit_loses_its_half_line() -> None:

@@ -176,13 +176,13 @@ def test_text_that_moved_up_to_the_caret_keeps_its_origins() -> None:
 
 def test_pieces_that_end_inside_a_character_still_do() -> None:
     balloon = [bytes([byte]) for byte in "🎈".encode()]
-    check("if a:\n\tb\nif x:|\n", ["\n    é", *balloon, " y"], ["\n\té", *balloon, " y"])
+    check("if a:\n\tb\nif x:|\n", ["\n    'é", *balloon, " y'"], ["\n\t'é", *balloon, " y'"])
     check("x = '|é'\n", [*balloon, b"\xc3", b"\xa9'"], [*balloon, b"", b""])
 
 
 def test_the_line_below_a_block_belongs_to_its_last_byte() -> None:
     """What stands behind the caret goes on a line of its own; an empty piece takes none of it."""
-    place = "f() {\n  g();\n  if (x) {|});\n"
+    place = "f(() => {\n  g();\n  if (x) {|});\n"
     check(place, ["\n    ", "h();", "", "\n  ", "}"], ["\n    ", "h();\n  ", "", "", ""], "javascript")
 
 
