@@ -53,10 +53,13 @@ def num_errors(tree: SyntaxTree) -> int:
 
 
 def _cut_before_closers(context: CaretContext, text: TracedText) -> list[TracedText]:
-    """The text up to each mark in it that closes what was opened in front of it, the longest first."""
+    """The text up to each mark in it that closes what was opened in front of it, the longest first.
+
+    Where the file goes on with the next item, a comma takes the bracket's place.
+    """
     points = closing_points(str(text), context.language, context.ending)
     cut = [text[:point].rstrip() for point in reversed(points)]
-    return [part for part in cut if str(part).strip()]
+    return [part for short in cut for part in (short, short + ",") if str(part).strip()]
 
 
 def _first_lines(text: TracedText) -> Iterator[TracedText]:
@@ -70,21 +73,22 @@ def _errors_with(context: CaretContext, tree: SyntaxTree, part: TracedText, belo
     """Errors of the file with a part of the suggestion in it.
 
     What the part's last line begins is no error yet: brackets that it opens, a statement that goes on below, a
-    decorator.
+    decorator. A string or comment that it leaves open is one, which only mends another if the file closes it.
     """
     shown = str(part)
-    num = _num_errors_after(tree, context.caret, shown + below)
-    if num <= most:
-        return num
     lexer = Lexer(context.language, ending=context.ending)
     lexer.read(shown)
+    is_left_open = not context.ending and lexer.ending not in ("", "\n")
+    num = _num_errors_after(tree, context.caret, shown + below) + is_left_open
+    if num <= most:
+        return num
     if lexer.stack and not context.after.strip():
         closers = "".join(CLOSER_OF[bracket] for bracket in reversed(lexer.stack))
         num = min(num, _num_errors_after(tree, context.caret, shown + closers + below))
     last = shown[shown.rfind("\n") + 1 :]
     goes_on = lexer.stack or last.endswith("\\") or last.lstrip().startswith("@")
     has_closed = closing_points(shown, context.language, context.ending)
-    return most if num > most and goes_on and not has_closed and not lexer.ending else num
+    return most if num > most and goes_on and not has_closed and not is_left_open else num
 
 
 def _num_errors_after(tree: SyntaxTree, caret: int, new: str) -> int:

@@ -39,6 +39,7 @@ _COLON_STATEMENT = re.compile(
 _AT_MARGIN = re.compile(rb"(?<![^\r\n])[^\s/#*][^\r\n]*")
 _CASE = re.compile(r"\s*(?:case\b.*|default\s*):$")
 _KEYWORD_OPENER = re.compile(r"(?:\b(?:then|do|begin|else)|:)$")
+_GOES_ON = re.compile(r"[-+*/%&|^=<>,.\\(\[?]$")
 _LIST_MARK = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 _LEADING_CLOSERS = re.compile(r"\s*([)\]}]+)")
 _BEHIND_NOTHING = frozenset(")]}/>\"'`,;: \t")
@@ -322,10 +323,9 @@ def _depths(
         return frozenset([own] if own > opener.width else [inner, *outer, *([own] if before else [])])
     if open_brackets:
         return frozenset([own] if before else [width_of(above)])
-    is_list = _LIST_MARK.match(above) if language is None else None
-    if is_list:
+    if language is None and _LIST_MARK.match(above):
         return frozenset()
-    if not _is_whole(code, language):
+    if _GOES_ON.search(code):
         return frozenset()
     if before:
         return frozenset([own])
@@ -341,13 +341,6 @@ def _widths_around(text: Text, line: int) -> Iterator[int]:
             yield width
         if width == 0:
             return
-
-
-def _is_whole(code: str, language: Language | None) -> bool:
-    """Whether a statement may begin on the line below."""
-    if language is None or language.blocks_by_indentation:
-        return not code.endswith(("\\", ":"))
-    return code.endswith((";", "{", "}", ":")) or not code
 
 
 def _line_above(text: Text, line: int, language: Language | None) -> tuple[int, str] | None:

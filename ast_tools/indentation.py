@@ -16,6 +16,9 @@ TAB_WIDTH = 4
 MAX_INDENTATION = 400
 """Bytes of a line that are looked at for its indentation."""
 
+_GOES_ON = re.compile(r"\s*(?:[)\]}.?+*%|=,]|&&|- )")
+"""How a line begins that is no statement of its own: with what closes or goes on with the one above."""
+
 _INDENTATION = re.compile(r"(?<=\n)[ \t]+")
 
 
@@ -110,7 +113,7 @@ def at_depth(text: TracedText, before: str, depths: frozenset[int], style: Style
     first, *others = str(text).split("\n")
     white = white_of(first)
     own = width_of(before)
-    if not first.strip() or not depths or first.lstrip().startswith((")", "]", "}")):
+    if not first.strip() or not depths or _GOES_ON.match(first):
         return text
     width = _columns(before + white, style)
     depth = min((depth for depth in depths if depth >= own), key=lambda depth: (abs(depth - width), depth), default=own)

@@ -88,8 +88,9 @@ class SyntaxTree:
             if node.start_byte < offset < node.end_byte:
                 if "interpolation" in node.type or "substitution" in node.type:
                     return ""
-                if "comment" in node.type or (node.is_named and _is_string(node.type)):
-                    return self._ending_of(node)
+                is_text = "comment" in node.type or (node.is_named and _is_string(node.type))
+                if is_text and (ending := self._ending_of(node)):
+                    return ending
             node = node.parent
         return ""
 

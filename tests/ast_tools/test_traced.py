@@ -92,14 +92,14 @@ def check(place: str, pieces: list[str | bytes], shown: list[str | bytes], langu
 @given(context=contexts(), generated=generated_texts, is_complete=st.booleans())
 @settings(max_examples=500, deadline=None)
 def test_origins_tell_where_characters_came_from(context: CaretContext, generated: str, is_complete: bool) -> None:
-    """What has an origin is the character there, the origins rise, and only white space has none."""
+    """What has an origin is the character there, the origins rise, and only white space and a comma have none."""
     text = finish(context, generated, is_complete=is_complete)
     assert len(text.origins) == len(text) == len(str(text))
     origins = [origin for origin in text.origins if origin is not None]
     assert all(first < second for first, second in pairwise(origins))
     for char, origin in zip(str(text), text.origins, strict=True):
         if origin is None:
-            assert char in " \t\n"
+            assert char in " \t\n,"
         else:
             assert char == generated[origin]
 
