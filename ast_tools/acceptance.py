@@ -18,6 +18,8 @@ from ast_tools.traced import TracedText
 from ast_tools.tree import SyntaxTree
 
 _MARKS = frozenset([*CLOSERS, *CLOSER_OF, '"', "'", "`", '"""', "'''", "*/"])
+_FILLERS = ("", "x")
+"""What may be missing in front of closing brackets: nothing, or an expression."""
 
 
 def without_new_errors(context: CaretContext, text: TracedText, below: str = "") -> TracedText:
@@ -29,14 +31,13 @@ def without_new_errors(context: CaretContext, text: TracedText, below: str = "")
     tree = context.tree
     if tree is None or not str(text).strip():
         return text
-    most = num_errors(tree)
+    most = _errors_with(context, tree, "", "")
     parts = [text, *_cut_before_closers(context, text)]
-    nums = [_errors_with(context, tree, part, below, most) for part in parts]
+    nums = [_errors_with(context, tree, str(part), below) for part in parts]
     fewest = min(nums)
     if fewest <= most:
         return parts[nums.index(fewest)]
-    fitting = (part for part in _first_lines(text) if _errors_with(context, tree, part, below, most) <= most)
-    return next(fitting, text[:0])
+    return next((part for part in _first_lines(text) if _errors_with(context, tree, str(part), below) <= most), text[:0])
 
 
 def num_errors(tree: SyntaxTree) -> int:
@@ -69,29 +70,29 @@ def _first_lines(text: TracedText) -> Iterator[TracedText]:
         yield text
 
 
-def _errors_with(context: CaretContext, tree: SyntaxTree, part: TracedText, below: str, most: int) -> int:
-    """Errors of the file with a part of the suggestion in it.
+def _errors_with(context: CaretContext, tree: SyntaxTree, shown: str, below: str) -> int:
+    """Errors of the file with a text at the caret.
 
-    What the part's last line begins is no error yet: brackets that it opens, a statement that goes on below, a
-    decorator. A string or comment that it leaves open is one, which only mends another if the file closes it.
+    What may be written next is no error: the brackets that are open are closed, a line that ends with a backslash goes
+    on, a decorator gets its function. A string or comment that the text leaves open is one, which only mends another if
+    the file closes it.
     """
-    shown = str(part)
-    lexer = Lexer(context.language, ending=context.ending)
+    has_block = context.kind == "block" and not context.has_closer
+    lexer = Lexer(context.language, context.block_brackets if has_block else context.open_brackets, context.ending)
     lexer.read(shown)
     is_left_open = not context.ending and lexer.ending not in ("", "\n")
-    num = _num_errors_after(tree, context.caret, shown + below) + is_left_open
-    if num <= most:
-        return num
-    if lexer.stack and not context.after.strip():
+    num = _num_errors_after(tree, context.caret, shown + below)
+    if num and not context.after.strip() and not lexer.ending:
         closers = "".join(CLOSER_OF[bracket] for bracket in reversed(lexer.stack))
-        num = min(num, _num_errors_after(tree, context.caret, shown + closers + below))
-    last = shown[shown.rfind("\n") + 1 :]
-    goes_on = lexer.stack or last.endswith("\\") or last.lstrip().startswith("@")
-    has_closed = closing_points(shown, context.language, context.ending)
-    return most if num > most and goes_on and not has_closed and not is_left_open else num
+        ends = [filler + closers for filler in _FILLERS] if closers or not shown else []
+        if context.language is not None and context.language.blocks_by_indentation and "\n" not in shown:
+            ends += ["\n" + context.indentation + "x"] if shown.endswith("\\") else []
+            ends += [f"\n{context.indentation}class x: x"] if shown.lstrip().startswith("@") else []
+        num = min([num, *(_num_errors_after(tree, context.caret, shown + end + below) for end in ends)])
+    return num + is_left_open
 
 
 def _num_errors_after(tree: SyntaxTree, caret: int, new: str) -> int:
     edit = Edit(caret, caret, encode(new))
-    edited = tree.apply([edit], tree.text.apply(edit))
+    edited = tree.apply([edit], tree.text.apply(edit)) if new else tree
     return 0 if edited is None else num_errors(edited)

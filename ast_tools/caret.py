@@ -67,7 +67,8 @@ class CaretContext:
     has_loose_ends  something closes behind the caret that nothing opened, as when `(x` was deleted from `f(x)`
     ending          what ends the string or comment that the caret is in, "" in code
     style           how the file is indented
-    tree, caret     the document's syntax tree, None without one, and the caret's byte offset
+    text, caret     the document, and the caret's byte offset
+    tree            its syntax tree, None without one
     """
 
     kind: Literal["line", "block"]
@@ -89,8 +90,9 @@ class CaretContext:
     ending: str
     style: Style
     language: Language | None
-    tree: SyntaxTree | None
+    text: Text
     caret: int
+    tree: SyntaxTree | None
 
     @property
     def next_line(self) -> str | None:
@@ -165,8 +167,9 @@ def caret_context(text: Text, tree: SyntaxTree | None, caret: int, language: Lan
         ending=ending,
         style=style,
         language=language,
-        tree=tree,
+        text=text,
         caret=caret,
+        tree=tree,
     )
 
 
@@ -225,13 +228,18 @@ def _statement_start(text: Text, line: int, code: str, language: Language | None
         above = _near_line(text, number)
         lexer = Lexer(language)
         lexer.read(above)
-        missing += _num_closed(above, language) - sum(bracket != "{" for bracket in lexer.stack)
+        missing += _num_closed(above, language) - sum(_is_inside_statements(b, language) for b in lexer.stack)
     return number if missing <= 0 else None
 
 
 def _num_closed(code: str, language: Language | None) -> int:
-    """Round and square brackets that are closed here and opened on a line above."""
-    return sum(bracket != "}" for _, bracket in unopened(code, language))
+    """Brackets within a statement that are closed here and opened on a line above."""
+    return sum(_is_inside_statements(bracket, language) for _, bracket in unopened(code, language))
+
+
+def _is_inside_statements(bracket: str, language: Language | None) -> bool:
+    """Whether the bracket is a part of one statement: a brace is in Python, and opens a block elsewhere."""
+    return bracket not in "{}" or (language is not None and language.blocks_by_indentation)
 
 
 def _has_closer(opener: _Opener, after: str, next_line: str | None) -> bool:
@@ -329,18 +337,21 @@ def _depths(
         return frozenset()
     if before:
         return frozenset([own])
-    return frozenset(_widths_around(text, line))
+    return frozenset(_widths_around(text, line, language))
 
 
-def _widths_around(text: Text, line: int) -> Iterator[int]:
-    """Columns of the lines above that the caret's line may go on from: each less deep than the ones below it."""
+def _widths_around(text: Text, line: int, language: Language | None) -> Iterator[int]:
+    """Columns of the statements above that one on this line may follow: each less deep than the ones below it."""
     width = MAX_LINE_BYTES
-    for content in _lines_near(text, range(line - 1, max(-1, line - NEAR_LINES), -1)):
-        if width_of(content) < width:
-            width = width_of(content)
-            yield width
-        if width == 0:
-            return
+    number = line
+    while width > 0 and number > max(0, line - NEAR_LINES):
+        number -= 1
+        content = _near_line(text, number)
+        if not content.strip() or width_of(content) >= width:
+            continue
+        number = _statement_start(text, number, content, language) or number
+        width = width_of(_near_line(text, number))
+        yield width
 
 
 def _line_above(text: Text, line: int, language: Language | None) -> tuple[int, str] | None:

@@ -1,8 +1,9 @@
 """Lines that the file has right there already: a suggestion of one of them again is worth nothing.
 
 Two lines are alike if they differ in blanks, quotes, commas, semicolons, a comment or their depth only. The line above
-and the next one count whatever they are. The lines further down count where a line that is missing as a whole would say
-again what is said once: an import, a definition, an assignment, a key or a list item. Calls come twice in good code.
+and the next one count whatever they are. The lines further down count where they say what is said once: an import, a
+definition, a case, a key, a list item, a comment, and, if all of the line is suggested, an assignment. Calls come twice
+in good code.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ _NO_DIFFERENCE = re.compile(r"[\s'\"`;,]+")
 _CONSTANT = re.compile(r"(?:None|True|False|null|true|false|nil|undefined|self|this)$")
 _SAID_ONCE = re.compile(
     r"(?:import|from|use|using|#include|package|def|class|fn|func|function|type|interface|struct|enum|const|let|var)\b"
-    r"|[-*+] |[\"']?[\w$.-]+[\"']?\s*:(?!:)|[\w.\[\]\"', ]+(?::[^=]+)?=(?!=)"
+    r"|(?:elif|case|except|when)\b|[-*+] |[\"']?[\w$.-]+[\"']?\s*:(?!:)|(?:#+|//+!?|--|\*)(?: \w+){3}"
 )
+_ASSIGNMENT = re.compile(r"[\w.\[\]\"', ]+(?::[^=]+)?=(?!=)")
 
 
 def without_neighbours(context: CaretContext, text: TracedText) -> TracedText:
@@ -66,7 +68,8 @@ def _is_there(context: CaretContext, line: str) -> bool:
         return False
     if any(near is not None and _key(near, context.language) == key for near in (context.line_above, context.next_line)):
         return True
-    if not context.is_on_blank_line or not _SAID_ONCE.match(line.strip()):
+    bare = line.strip()
+    if not _SAID_ONCE.match(bare) and not (context.is_on_blank_line and _ASSIGNMENT.match(bare)):
         return False
     return any(_key(near, context.language) == key for near in _lines_of_block(context, width_of(line)))
 

@@ -5,7 +5,9 @@ A text loops if its end repeats what stands right in front of it:
     a phrase         total + total + total +     three times, `MIN_PHRASE` characters in all
     lines            main()⏎main()⏎main()⏎       three times
     several lines    a function                  twice, and its first line for the third time
+    a stutter        inininininin                `MIN_STUTTER` characters of one word
     marks, digits    0, 0, 0, 0, 0, 0, …         `MIN_MARKS` characters in all: short rows of them are common
+    a rule           ----------------            more than `MAX_RULE` characters
 
 or if it holds a line of some length for the third time, whatever is between.
 """
@@ -16,7 +18,9 @@ import re
 from collections.abc import Iterator
 
 MIN_PHRASE = 20
+MIN_STUTTER = 12
 MIN_MARKS = 64
+MAX_RULE = 80
 MIN_LINE = 10
 """Characters of a line that may stand in a suggestion twice and not three times."""
 
@@ -28,7 +32,8 @@ _KEY = 6
 """Characters at the end of a text whose earlier places are found first; each gives a period to try."""
 
 _LETTER = re.compile(r"[^\W\d]")
-_DIGIT_OR_LINE = re.compile(r"[\d\n]")
+_WORD = re.compile(r"\w+")
+_NO_RULE = re.compile(r"[^-=#*~.+/_ ]")
 _INSIDE_A_WORD = re.compile(r"(?<=\w)(?=\w)")
 _COMMON_LINE = re.compile(
     r"(?:return|raise|throw|break|continue|pass|yield|else|try|finally|except|catch|default|end|fi|done|esac)\b"
@@ -59,6 +64,9 @@ def _repeated_tail(text: str) -> int | None:
         if "\n" in unit:  # a loop of lines begins with a line
             if start > 0 and text[start] != "\n" and text[start - 1] != "\n":
                 start = text.index("\n", start)
+        elif _WORD.fullmatch(unit):
+            while _INSIDE_A_WORD.match(text, start):
+                start -= 1
         else:
             while _INSIDE_A_WORD.match(text, start):
                 start += 1
@@ -89,8 +97,12 @@ def _length_of_run(text: str, period: int) -> int:
 def _least(unit: str) -> int:
     """How long a run of repetitions must be to be a loop."""
     thrice = 2 * len(unit) + len(unit.strip())  # the white space at its end need not be there yet
+    if unit.isdigit():
+        return max(thrice, 2 * MIN_STUTTER)
     if not _LETTER.search(unit):
-        return max(thrice, MIN_MARKS) if _DIGIT_OR_LINE.search(unit) else MAX_LOOKBACK
+        return max(thrice, MIN_MARKS if _NO_RULE.search(unit) else MAX_RULE + 1)
+    if _WORD.fullmatch(unit):
+        return max(thrice, MIN_STUTTER)
     if "\n" not in unit:
         return max(thrice, MIN_PHRASE)
     num_lines = sum(1 for line in unit.split("\n") if line.strip())

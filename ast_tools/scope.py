@@ -14,6 +14,7 @@ import re
 
 from ast_tools.acceptance import without_new_errors
 from ast_tools.caret import CaretContext, caret_context
+from ast_tools.foreign import is_foreign
 from ast_tools.indentation import at_depth, first_misplaced, restyle, white_of, width_of
 from ast_tools.languages import Language
 from ast_tools.neighbours import without_neighbours
@@ -38,6 +39,8 @@ def finish(context: CaretContext, generated: str, *, is_complete: bool = True) -
     """
     cut = make_stop(context)(generated)
     text = _without_loop(context, _with_line_feeds(TracedText.of(generated)[:cut]))
+    if is_foreign(context, str(text)):
+        return text[:0]
     if is_one_line(context, generated):
         return without_new_errors(context, _finish_line(context, text))
     return _finish_block(context, text, is_complete=is_complete or cut is not None)
