@@ -277,12 +277,19 @@ def _num_opened(line: bytes) -> int:
 
 
 def _brackets_above(text: Text, line: int, width: int, language: Language | None) -> str:
-    """What the line leaves open that a blank line's own depth would close: `foo(` above, with its arguments between."""
-    for content in _lines_near(text, range(line - 1, max(-1, line - NEAR_LINES), -1)):
-        if width_of(content) <= width:
-            lexer = Lexer(language)
-            lexer.read(content)
-            return "".join(lexer.stack) if width_of(content) == width else ""
+    """What a line above leaves open that a blank line's own depth would close: `foo(`, with its arguments between."""
+    for number in range(line - 1, max(-1, line - NEAR_LINES), -1):
+        content = _near_line(text, number)
+        if not content.strip() or width_of(content) > width:
+            continue
+        if width_of(content) < width:
+            return ""
+        lexer = Lexer(language)
+        lexer.read(content)
+        num_open = len(lexer.stack)
+        for between in range(number + 1, line if num_open else number):
+            lexer.read(f"\n{_near_line(text, between)}")
+        return "".join(lexer.stack[:num_open])
     return ""
 
 
@@ -349,7 +356,8 @@ def _widths_around(text: Text, line: int, language: Language | None) -> Iterator
         content = _near_line(text, number)
         if not content.strip() or width_of(content) >= width:
             continue
-        number = _statement_start(text, number, content, language) or number
+        start = _statement_start(text, number, content, language)
+        number = number if start is None else start
         width = width_of(_near_line(text, number))
         yield width
 
