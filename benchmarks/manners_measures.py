@@ -74,8 +74,8 @@ def doubled_closer(place: Place, shown: str) -> str:
     by_start = {span.start: span for span in spans}
     for span in reversed(closed_behind(place)):
         closed_at = by_start[span.start].closed_at
-        closer = taken_by.get((span.closed_at or 0) - len(place.taken) + len(shown))
-        if closed_at is not None and caret <= closed_at < end and (closer is None or closer.start < caret):
+        taker = taken_by.get((span.closed_at or 0) - len(place.taken) + len(shown))
+        if closed_at is not None and caret <= closed_at < end and (taker is None or taker.start < caret):
             return span.closer
     return ""
 
@@ -105,18 +105,16 @@ def loop(place: Place, shown: str) -> str:
 
 
 def half_string(place: Place, shown: str) -> str:
-    """It ends in a string or comment that nothing closes. One that a former line opened may go on."""
+    """It ends in a string or comment that nothing closes.
+
+    A long one that a former line opened may go on, and Markdown's code may begin.
+    """
     behind = {span.start for span in closed_behind(place)}
-    last_line = (place.before + shown).rfind("\n") + 1
+    lines_start, last_line = len(place.before) - len(place.line), (place.before + shown).rfind("\n") + 1
     for span in _scanned(place.before + shown, place.name).spans:
         is_open = span.kind in ("string", "comment") and span.closed_at is None and span.end is None
-        is_new_fence = span.opener == "```" and span.start >= last_line
-        if (
-            is_open
-            and not is_new_fence
-            and span.start not in behind
-            and span.start >= len(place.before) - len(place.line)
-        ):
+        may_stay_open = span.start in behind or (span.opener == "```" and span.start >= last_line)
+        if is_open and not may_stay_open and span.start >= lines_start:
             return span.opener
     return ""
 
@@ -243,8 +241,10 @@ def _with_what_comes_next(place: Place, text: str) -> Iterator[str]:
         return
     lines = text.split("\n")
     white = _white(lines[-1])
-    heads = [text + closers, f"{text}{closers}\n{white}    pass", f"{text}{closers}\n{white}    case _: pass"]
-    heads += [f"{text}{closers}:\n{white}    pass"] if closers else [f"{text}\n{white}def _(): pass"]
+    bodies = ("", f"\n{white}    pass", f"\n{white}    case _: pass", f"\n{white}def _(): pass")
+    heads = [text + closers + body for body in bodies]
+    if closers:  # of a header that goes over several lines
+        heads.append(f"{text}{closers}:\n{white}    pass")
     for begun in heads:
         yield begun
         depth = len(white) + 1
@@ -263,8 +263,8 @@ def _syntax_problem(text: str, name: str) -> tuple[int, str] | None:
     if name.endswith(".yaml"):
         try:
             yaml.compose(text, yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            return (error.problem_mark.line if error.problem_mark else 0), "other"
+        except yaml.YAMLError:
+            return 0, "other"
         return None
     language = language_for(name)
     tree = SyntaxTree.parse(Text.from_str(text), language) if language else None
@@ -287,6 +287,8 @@ def _python_problem(text: str) -> tuple[int, str] | None:
             return error.lineno or 0, "indentation"
         causes = {"strings": r"string", "brackets": r"never closed|unmatched|does not match", "other": ""}
         return error.lineno or 0, next(cause for cause, words in causes.items() if re.search(words, what))
+    except (ValueError, RecursionError, MemoryError):  # a zero byte, or calls too deep
+        return 0, "other"
     return None
 
 

@@ -116,7 +116,7 @@ GOOD = [
     ("a.py", FUNCTION, " return 1"),
     ("a.py", "try:\n    x = 1\n    ⟦⟧", "y = 2"),
     ("a.py", "def f():\n    try:\n        x = g(⟦⟧", "1)"),
-    ("a.py", "x = 1\n\n\n⟦⟧", "@cache"),
+    ("a.py", "x = 1\n\n\n⟦⟧", "@cache(1"),
     ("a.py", "⟦⟧\nx = 1\n", "# ----------------------------"),
     ("a.go", GO, "for i := range a {"),
     ("a.go", GO, "c := map[string]int{"),
