@@ -67,17 +67,17 @@ Measure = Callable[[Place, str], str]
 
 
 def doubled_closer(place: Place, shown: str) -> str:
-    """It closes what is closed behind the caret, and opens nothing that takes that closer instead."""
+    """It closes what is not open, or what is closed behind the caret, and opens nothing that takes that closer."""
     caret, end = len(place.before), len(place.before) + len(shown)
-    spans = _scanned(place.before + shown + place.after, place.name).spans
-    taken_by = {span.closed_at: span for span in spans}
-    by_start = {span.start: span for span in spans}
+    accepted = _scanned(place.before + shown + place.after, place.name)
+    taken_by = {span.closed_at: span for span in accepted.spans}
+    by_start = {span.start: span for span in accepted.spans}
     for span in reversed(closed_behind(place)):
         closed_at = by_start[span.start].closed_at
         taker = taken_by.get((span.closed_at or 0) - len(place.taken) + len(shown))
         if closed_at is not None and caret <= closed_at < end and (taker is None or taker.start < caret):
             return span.closer
-    return ""
+    return next((shown[at - caret] for at in accepted.surplus if caret <= at < end), "")
 
 
 def loop(place: Place, shown: str) -> str:

@@ -157,8 +157,6 @@ class _Scanner:
         """Close the nearest that has this closer; brackets within it that are still open never close."""
         for i in reversed(range(len(self.open))):
             span = self.open[i]
-            if span.kind != "bracket" and i < len(self.open) - 1:
-                break
             if span.closer == closer:
                 lost = [Span(s.kind, s.opener, s.closer, s.start, end=at) for s in self.open[i + 1 :]]
                 self.spans += [*lost, Span(span.kind, span.opener, span.closer, span.start, closed_at=at)]
