@@ -31,7 +31,7 @@ from benchmarks.manners_measures import MEASURES, Place
 from lsp.session.settings import Settings
 from model.assistant.assistant import Assistant
 from model.factory import DEFAULT_MODEL, EngineSettings, load_assistant
-from model.machine import machine
+from model.machine import machine, weights
 from model.snapshot import Snapshot
 
 RESULT = Path(__file__).with_name("results") / "manners.json"
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     assistant = load_assistant(EngineSettings(model=str(args.model)))
-    found: dict[str, Any] = {"settings": "default"}
+    found: dict[str, Any] = {"weights": weights(args.model)}
     for name, places in {"Python": in_standard_library(args.python), "others": in_samples(args.samples)}.items():
         answers = [ask(assistant, place, f"{name}: {i + 1} of {len(places)}") for i, place in enumerate(places)]
         if args.show is not None:
