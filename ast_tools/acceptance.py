@@ -7,32 +7,39 @@ suggestion may mend: a docstring that is really open is closed by it. So errors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-import tree_sitter
-
-from ast_tools.brackets import CLOSER_OF, CLOSERS, Lexer, closing_points
+from ast_tools.brackets import CLOSER_OF, Lexer, closing_points, unopened
 from ast_tools.caret import CaretContext
 from ast_tools.text import Edit, encode
 from ast_tools.traced import TracedText
 from ast_tools.tree import SyntaxTree
 
-_MARKS = frozenset([*CLOSERS, *CLOSER_OF, '"', "'", "`", '"""', "'''", "*/"])
+_LATER = (";", "#endif")
+"""What the grammar misses and may come on a line further down."""
+
+_ENDS = (":", ",", ";")
+"""What ends a line, and is wrong where the statement does not end with it."""
+
+MAX_IN_FRONT = 1 << 14
+_AT_MARGIN = re.compile(rb"[^\s)\]}]")
 _FILLERS = ("", "x")
 """What may be missing in front of closing brackets: nothing, or an expression."""
 
 
 def without_new_errors(context: CaretContext, text: TracedText, below: str = "") -> TracedText:
-    """What of a suggestion adds no syntax error to the file: all of it, or it up to something that it must not close, or
-    its first lines, or nothing.
+    """What of a suggestion adds no syntax error to the file: all of it, or all but what its line must not end with, or it
+    up to something that it must not close, or its first lines, or nothing.
 
     `below` is put in behind it. Without a tree the suggestion stays as it is.
     """
     tree = context.tree
     if tree is None or not str(text).strip():
         return text
+    text = _without_strays(context, text)
     most = _errors_with(context, tree, "", "")
-    parts = [text, *_cut_before_closers(context, text)]
+    parts = [text, *([text[:-1]] if str(text).endswith(_ENDS) else []), *_cut_before_closers(context, text)]
     nums = [_errors_with(context, tree, str(part), below) for part in parts]
     fewest = min(nums)
     if fewest <= most:
@@ -41,16 +48,37 @@ def without_new_errors(context: CaretContext, text: TracedText, below: str = "")
 
 
 def num_errors(tree: SyntaxTree) -> int:
-    """Errors of a parse: places that the grammar could not read, and brackets and quotes that are missing."""
+    """Errors of a parse: places that the grammar could not read, and what it misses."""
     num = 0
     nodes = [tree.root]
     while nodes:
         node = nodes.pop()
-        if node.is_error or (node.is_missing and node.type in _MARKS):
+        if node.is_error or (node.is_missing and node.type not in _LATER):
             num += 1
         elif node.has_error:
             nodes += node.children
     return num
+
+
+def _without_strays(context: CaretContext, text: TracedText) -> TracedText:
+    """The text up to the first bracket in it that closes nothing, neither of its own nor of the code in front of it."""
+    strays = unopened(str(text), context.language, context.ending)
+    if not strays or context.ending:
+        return text
+    lexer = Lexer(context.language)
+    lexer.read(_code_in_front(context))
+    strays = unopened(str(text), context.language, stack="".join(lexer.stack))
+    return text[: strays[0][0]].rstrip() if strays else text
+
+
+def _code_in_front(context: CaretContext) -> str:
+    """The text in front of the caret from a line at the margin on, at most `MAX_IN_FRONT` bytes of it."""
+    text, line = context.text, context.text.line_at(context.caret)
+    while line > 0 and context.caret - text.line_start(line) < MAX_IN_FRONT:
+        if _AT_MARGIN.match(text.data, text.line_start(line)) and text.line_start(line) < context.caret:
+            break
+        line -= 1
+    return text.slice(text.line_start(line), context.caret)
 
 
 def _cut_before_closers(context: CaretContext, text: TracedText) -> list[TracedText]:

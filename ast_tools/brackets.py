@@ -87,9 +87,9 @@ class Lexer:
         )
 
 
-def unopened(text: str, language: Language | None, ending: str = "") -> list[tuple[int, str]]:
-    """(index, bracket) of the closing brackets that nothing in the text opened; `ending` as in `Lexer`."""
-    lexer = Lexer(language, ending=ending)
+def unopened(text: str, language: Language | None, ending: str = "", stack: str = "") -> list[tuple[int, str]]:
+    """(index, bracket) of the closing brackets that nothing in the text opened, nor is on the stack; as in `Lexer`."""
+    lexer = Lexer(language, stack, ending)
     return [
         (index, bracket)
         for index, bracket in lexer.feed(text)

@@ -104,6 +104,11 @@ class CaretContext:
         return not self.before.strip()
 
     @property
+    def is_in_indentation(self) -> bool:
+        """Whether the caret is within the white space that a line of code begins with, where nothing is missing."""
+        return self.is_on_blank_line and self.after[:1] in (" ", "\t") and bool(self.after.strip())
+
+    @property
     def has_braced_block(self) -> bool:
         """Whether the block holds statements in braces, not a list of values."""
         is_python_like = self.language is not None and self.language.blocks_by_indentation

@@ -26,6 +26,8 @@ _LESS_DEEP = re.compile(r"[)\]}#{]|\w+:")
 
 def make_stop(context: CaretContext) -> Callable[[str], int | None]:
     """The rule that ends generation: given all text so far, the length to cut it to, or None to go on."""
+    if context.is_in_indentation:
+        return lambda generated: 0
     rule = _line_stop if context.kind == "line" else _block_stop
 
     def stop(generated: str) -> int | None:
