@@ -37,13 +37,15 @@ def without_new_errors(context: CaretContext, text: TracedText, below: str = "")
     tree = context.tree
     if tree is None or not str(text).strip():
         return text
-    text = _without_strays(context, text)
+    if _num_errors_after(tree, context.caret, str(text) + below) == 0 and not _is_left_open(context, str(text)):
+        return text
     most = _errors_with(context, tree, "", "")
     parts = [text, *([text[:-1]] if str(text).endswith(_ENDS) else []), *_cut_before_closers(context, text)]
     nums = [_errors_with(context, tree, str(part), below) for part in parts]
     fewest = min(nums)
     if fewest <= most:
-        return parts[nums.index(fewest)]
+        best = parts[nums.index(fewest)]
+        return _without_strays(context, best) if fewest else best
     return next((part for part in _first_lines(text) if _errors_with(context, tree, str(part), below) <= most), text[:0])
 
 
@@ -108,7 +110,6 @@ def _errors_with(context: CaretContext, tree: SyntaxTree, shown: str, below: str
     has_block = context.kind == "block" and not context.has_closer
     lexer = Lexer(context.language, context.block_brackets if has_block else context.open_brackets, context.ending)
     lexer.read(shown)
-    is_left_open = not context.ending and lexer.ending not in ("", "\n")
     num = _num_errors_after(tree, context.caret, shown + below)
     if num and not context.after.strip() and not lexer.ending:
         closers = "".join(CLOSER_OF[bracket] for bracket in reversed(lexer.stack))
@@ -117,10 +118,17 @@ def _errors_with(context: CaretContext, tree: SyntaxTree, shown: str, below: str
             ends += ["\n" + context.indentation + "x"] if shown.endswith("\\") else []
             ends += [f"\n{context.indentation}class x: x"] if shown.lstrip().startswith("@") else []
         num = min([num, *(_num_errors_after(tree, context.caret, shown + end + below) for end in ends)])
-    return num + is_left_open
+    return num + _is_left_open(context, shown)
+
+
+def _is_left_open(context: CaretContext, shown: str) -> bool:
+    """Whether the text begins a string or comment that goes on behind it."""
+    lexer = Lexer(context.language, ending=context.ending)
+    lexer.read(shown)
+    return not context.ending and lexer.ending not in ("", "\n")
 
 
 def _num_errors_after(tree: SyntaxTree, caret: int, new: str) -> int:
     edit = Edit(caret, caret, encode(new))
-    edited = tree.apply([edit], tree.text.apply(edit)) if new else tree
+    edited = tree.supposed(edit) if new else tree
     return 0 if edited is None else num_errors(edited)

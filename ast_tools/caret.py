@@ -160,7 +160,7 @@ def caret_context(text: Text, tree: SyntaxTree | None, caret: int, language: Lan
         lead=text.slice(char_start(text.data, max(0, caret - MAX_LEAD_BYTES)), caret),
         line_above=line_above,
         lines_below=lines_below,
-        depths=_depths(text, line, before, opener, open_brackets, style, language) if is_blank else frozenset(),
+        depths=_depths(text, line, before, opener, open_brackets, style, language, tree) if is_blank else frozenset(),
         base_width=base_width,
         by_indentation=opener.by_indentation if opener else language is None or language.blocks_by_indentation,
         block_brackets=opener.brackets if opener else "",
@@ -324,6 +324,7 @@ def _depths(
     open_brackets: str,
     style: Style,
     language: Language | None,
+    tree: SyntaxTree | None,
 ) -> frozenset[int]:
     """`depths` of a `CaretContext`; empty where any may be right, as in a statement that goes on from the line above.
 
@@ -349,10 +350,10 @@ def _depths(
         return frozenset()
     if before:
         return frozenset([own])
-    return frozenset(_widths_around(text, line, language))
+    return frozenset(_widths_around(text, line, language, tree))
 
 
-def _widths_around(text: Text, line: int, language: Language | None) -> Iterator[int]:
+def _widths_around(text: Text, line: int, language: Language | None, tree: SyntaxTree | None) -> Iterator[int]:
     """Columns of the statements above that one on this line may follow: each less deep than the ones below it."""
     width = MAX_LINE_BYTES
     number = line
@@ -361,6 +362,8 @@ def _widths_around(text: Text, line: int, language: Language | None) -> Iterator
         content = _near_line(text, number)
         if not content.strip() or width_of(content) >= width:
             continue
+        if tree is not None and tree.ending_at(text.line_start(number)):
+            continue  # it begins within a string or comment
         start = _statement_start(text, number, content, language)
         number = number if start is None else start
         width = width_of(_near_line(text, number))

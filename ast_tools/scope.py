@@ -64,7 +64,19 @@ def _finish_line(context: CaretContext, text: TracedText) -> TracedText:
         line = whole
     if not (str(line).strip() and _is_apart(context.after[:1])):
         line = line.rstrip()
-    return without_neighbours(context, _at_depth(context, line))
+    line = without_neighbours(context, _at_depth(context, line))
+    return line if _leaves_next_line_its_place(context, str(line)) else line[:0]
+
+
+def _leaves_next_line_its_place(context: CaretContext, line: str) -> bool:
+    """Whether the next line still belongs to the caret's: `return` behind `def f():` takes the block below from it."""
+    language = context.language
+    if language is None or not language.blocks_by_indentation or not context.next_line or context.ending:
+        return True
+    was, is_now = context.before.rstrip() + context.after, context.before + line + context.after
+    if width_of(context.next_line) <= width_of(is_now) or first_misplaced([was, context.next_line], language):
+        return True
+    return first_misplaced([is_now, context.next_line], language) is None
 
 
 def _is_apart(behind: str) -> bool:
@@ -87,8 +99,10 @@ def _on_the_carets_line(context: CaretContext, text: TracedText) -> TracedText:
 
 def _at_depth(context: CaretContext, text: TracedText) -> TracedText:
     """A suggestion on a blank line, its first line as deep as a statement may be there."""
-    if not context.is_on_blank_line or context.after.strip() or context.ending:
+    if not context.is_on_blank_line or context.ending:
         return text
+    if context.after.strip():  # the line has its depth
+        return text[len(white_of(str(text))) :]
     return at_depth(text, context.before, context.depths, context.style)
 
 

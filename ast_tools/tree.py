@@ -52,18 +52,22 @@ class SyntaxTree:
         tree = self._tree.copy()
         data = self.text.data
         for edit in edits:
-            edited = edit.apply_to(data)
-            new_end = edit.start + len(edit.new)
-            tree.edit(
-                edit.start, edit.end, new_end, _point(data, edit.start), _point(data, edit.end), _point(edited, new_end)
-            )
-            data = edited
+            data = _follow(tree, data, edit)
         if data != new_text.data:  # a log that does not lead there must not leave a wrong tree behind
             return self.parse(new_text, self.language)
         parsed = tree_sitter.Parser(self.language.grammar()).parse(data, tree)
         if len(data) <= MAX_REPARSE_BYTES and parsed.root_node.has_error:
             return self.parse(new_text, self.language)
         return SyntaxTree(self.language, new_text, parsed)
+
+    def supposed(self, edit: Edit) -> SyntaxTree | None:
+        """The tree as it would be after an edit, parsed incrementally whatever errors there are."""
+        new_text = self.text.apply(edit)
+        if len(new_text) > MAX_PARSE_BYTES:
+            return None
+        tree = self._tree.copy()
+        data = _follow(tree, self.text.data, edit)
+        return SyntaxTree(self.language, new_text, tree_sitter.Parser(self.language.grammar()).parse(data, tree))
 
     def is_in_string_or_comment(self, offset: int) -> bool:
         """Whether what is typed at the offset becomes part of a string or a comment."""
@@ -115,6 +119,14 @@ def _is_string(kind: str) -> bool:
         "character_literal",
         "rune_literal",
     )
+
+
+def _follow(tree: tree_sitter.Tree, data: bytes, edit: Edit) -> bytes:
+    """Tell the tree of some data about an edit of it; the data after the edit."""
+    edited = edit.apply_to(data)
+    new_end = edit.start + len(edit.new)
+    tree.edit(edit.start, edit.end, new_end, _point(data, edit.start), _point(data, edit.end), _point(edited, new_end))
+    return edited
 
 
 def _point(data: bytes, offset: int) -> tree_sitter.Point:

@@ -284,7 +284,7 @@ def accepted(draw: st.DrawFn) -> tuple[Language, str, int, str]:
     caret = draw(st.sampled_from([at for at in range(len(source) + 1) if source[at - 1 : at + 1] != "\r\n"]))
     end = source.find("\n", caret) - (source[source.find("\n", caret) - 1 : source.find("\n", caret)] == "\r")
     shorter = source[:caret] + source[max(caret, end) :]
-    if draw(st.booleans()) and _is_whole(shorter, BY_NAME[name]):
+    if draw(st.booleans()) and _is_whole(shorter, BY_NAME[name], re.compile("")):
         source = shorter
     starts = draw(st.lists(st.integers(0, len(source) - 1), min_size=1, max_size=4))
     generated = "".join(source[start : start + draw(st.integers(1, 30))] for start in starts)
@@ -314,8 +314,11 @@ def test_what_was_balanced_stays_so(found: tuple[Language, str, int, str]) -> No
     assert not shown.strip() or any(_is_whole(before + end + after, language) for end in ends)
 
 
-def _is_whole(source: str, language: Language) -> bool:
-    """Whether a file can be parsed; of Python, whether brackets, strings and indentation are right."""
+_OF_BALANCE = re.compile(r"string|never closed|unmatched|does not match")
+
+
+def _is_whole(source: str, language: Language, faults: re.Pattern[str] = _OF_BALANCE) -> bool:
+    """Whether a file can be parsed. In Python only wrong indentation and syntax errors of these `faults` count."""
     if language.name != "python":
         tree = SyntaxTree.parse(Text.from_str(source), language)
         return tree is not None and num_errors(tree) == 0
@@ -325,7 +328,7 @@ def _is_whole(source: str, language: Language) -> bool:
     except IndentationError:
         return False
     except SyntaxError as error:
-        return not re.search(r"string|never closed|unmatched|does not match", str(error.msg))
+        return not faults.search(str(error.msg))
     return True
 
 
