@@ -29,8 +29,10 @@ _FILLERS = ("", "x")
 
 
 def without_new_errors(context: CaretContext, text: TracedText, below: str = "") -> TracedText:
-    """What of a suggestion adds no syntax error to the file: all of it, or all but what its line must not end with, or it
-    up to something that it must not close, or its first lines, or nothing.
+    """What of a suggestion adds no syntax error to the file.
+
+    That is all of it, or all but a mark that it must not end with, or it up to something that it must not close, or its
+    first lines, or nothing.
 
     `below` is put in behind it. Without a tree the suggestion stays as it is.
     """
@@ -46,7 +48,9 @@ def without_new_errors(context: CaretContext, text: TracedText, below: str = "")
     if fewest <= most:
         best = parts[nums.index(fewest)]
         return _without_strays(context, best) if fewest else best
-    return next((part for part in _first_lines(text) if _errors_with(context, tree, str(part), below) <= most), text[:0])
+    return next(
+        (part for part in _first_lines(text) if _errors_with(context, tree, str(part), below) <= most), text[:0]
+    )
 
 
 def num_errors(tree: SyntaxTree) -> int:

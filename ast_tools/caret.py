@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from ast_tools.brackets import CLOSER_OF, OPENER_OF, Lexer, code_of, unopened
+from ast_tools.brackets import CLOSER_OF, Lexer, code_of, unopened
 from ast_tools.indentation import Style, style_of, white_of, width_of
 from ast_tools.languages import Language
 from ast_tools.text import Text, char_start, encode
@@ -334,23 +334,32 @@ def _depths(
     own = width_of(before)
     if above is None:
         return frozenset([own])
-    step = width_of(style.unit) or (own - opener.width if opener and own > opener.width else 0)
-    code = code_of(above, language).rstrip()
     if opener is not None:
-        if not step:
-            return frozenset()
-        inner = opener.width + step
-        outer = frozenset() if opener.by_indentation else frozenset([opener.width])
-        return frozenset([own] if own > opener.width else [inner, *outer, *([own] if before else [])])
+        return _depths_below(opener, own, next(_lines_below(text, line), ""), style, language)
+    code = code_of(above, language).rstrip()
     if open_brackets:
         return frozenset([own] if before else [width_of(above)])
     if language is None and _LIST_MARK.match(above):
         return frozenset()
     if _GOES_ON.search(code):
         return frozenset()
-    if before:
+    around = frozenset(_widths_around(text, line, language, tree))
+    is_chosen = before and (own in around or language is None or not language.blocks_by_indentation)
+    return frozenset([own]) if is_chosen else around
+
+
+def _depths_below(opener: _Opener, own: int, next_line: str, style: Style, language: Language | None) -> frozenset[int]:
+    """Columns of a line below an opener: those of its block, or, where it is in braces, of what closes it."""
+    is_a_level = not style.steps or own - opener.width in style.steps
+    if opener.by_indentation and language is not None and width_of(next_line) > opener.width and not is_a_level:
+        return frozenset([width_of(next_line)])
+    if own > opener.width:
         return frozenset([own])
-    return frozenset(_widths_around(text, line, language, tree))
+    step = width_of(style.unit)
+    if not step:
+        return frozenset()
+    may_be_less = not opener.by_indentation or language is None
+    return frozenset([opener.width + step, *([max(own, opener.width)] if may_be_less else [])])
 
 
 def _widths_around(text: Text, line: int, language: Language | None, tree: SyntaxTree | None) -> Iterator[int]:

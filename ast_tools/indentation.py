@@ -105,8 +105,8 @@ def restyle(text: TracedText, style: Style, base_width: int, *, after_opener: bo
 def at_depth(text: TracedText, before: str, depths: frozenset[int], style: Style) -> TracedText:
     r"""A suggestion on a blank line, its first line at the nearest of the depths that are right there.
 
-    `before` is the white space in front of the caret, `depths` are columns; none are given where any is right. The lines
-    below that are as deep as the first was move with it.
+    `before` is the white space in front of the caret, `depths` are columns; none are given where any is right. The
+    lines below that are as deep as the first was move with it.
 
         before  "    "   depths 4   "    x = 1\n        return x"   becomes   "x = 1\n    return x"
     """

@@ -66,7 +66,9 @@ def _is_there(context: CaretContext, line: str) -> bool:
     key = _key(line, context.language)
     if not key:
         return False
-    if any(near is not None and _key(near, context.language) == key for near in (context.line_above, context.next_line)):
+    if any(
+        near is not None and _key(near, context.language) == key for near in (context.line_above, context.next_line)
+    ):
         return True
     bare = line.strip()
     if not _SAID_ONCE.match(bare) and not (context.is_on_blank_line and _ASSIGNMENT.match(bare)):

@@ -2,8 +2,16 @@
 
     caret_context   looks at the lines around the caret, and asks the tree whether they are code     (caret.py)
     make_stop       the rule that ends generation: with the line, or with the block                  (stop.py)
-    finish          the text to show: no bracket, word or line that the file already has, its own indentation;
-                    each character tells where in the generated text it came from                    (traced.py)
+    finish          the text to show, each character of which tells where in the generated text it came from
+
+`finish` leaves out, each in its own file:
+
+    repetition      what goes round in circles
+    foreign         Python in a file of another language
+    overlap         brackets, quotes and words that stand behind the caret
+    indentation     white space that is not the file's, lines that have no place
+    neighbours      lines that are there already
+    acceptance      what would break the file's syntax
 
 All of it works on half-typed code and on languages without a grammar; nothing here raises.
 """

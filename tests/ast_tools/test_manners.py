@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast_tools.acceptance import num_errors
-from ast_tools.languages import LANGUAGES, Language
+from ast_tools.languages import Language
 from ast_tools.repetition import loop_start
 from ast_tools.scope import caret_context, finish, make_stop
 from ast_tools.text import Text
@@ -76,7 +76,11 @@ LOOPS = [
     Case('def main():\n    |\n\n\nif __name__ == "__main__":\n    main()\n', "main()\n    " * 21, ""),
     Case("def main():\n    |\n", "x = 1\n    " + "main()\n    " * 20, "x = 1"),
     Case("def main():\n    |\n", "x = 1\n    " + "main()\n    y()\n    " * 9, "x = 1"),
-    Case("def f():\n    |\n", "check(it, 1)\n    a = 1\n    " * 2 + "b = 2\n    check(it, 1)\n", "check(it, 1)\n    a = 1"),
+    Case(
+        "def f():\n    |\n",
+        "check(it, 1)\n    a = 1\n    " * 2 + "b = 2\n    check(it, 1)\n",
+        "check(it, 1)\n    a = 1",
+    ),
     Case("a:\n  |\n", "b: one\n  " * 9, "", None),
     # sentences
     Case('def f():\n    """|\n    """\n', "Return the value. " * 9, ""),
@@ -125,12 +129,18 @@ CUT = [
 FIRST_LINES = [
     # the model repeats the white space in front of the caret, or has its own
     *(Case("def f():\n    |\n", f"{white}x = 1\n    return x\n", "x = 1\n    return x") for white in ("", "    ", " ")),
-    *(Case("def f():\n    |\n", f"{white}x = 1\n    return x\n", "x = 1\n    return x") for white in ("\t", "  ", " " * 8)),
+    *(
+        Case("def f():\n    |\n", f"{white}x = 1\n    return x\n", "x = 1\n    return x")
+        for white in ("\t", "  ", " " * 8)
+    ),
     Case("def f():\n    |\n", "    x = 1\n        return x\n", "x = 1\n    return x"),
     Case("def f():\n    |\n", "    if x:\n        return x\n", "if x:\n        return x"),
     Case("def f():\n    |\n", "    if x:\n            y\n        z\n", "if x:\n        y\n    z"),
     Case("if a:\n    b\n    |\n", "    c\n", "c"),
     Case("if a:\n    b\n    |\n", " c\n", "c"),
+    # the caret is less deep than a statement may be
+    Case("def f(a):\n |\n    x = 1\n", "y = 2\n", "   y = 2"),
+    Case("def f(a):\n    x = 1\n  |\n", "y = 2\n", "  y = 2"),
     # a new line first
     Case("def f():\n    |\n", "\n    x = 1\n    return x\n", "x = 1\n    return x"),
     Case("def f():\n    |\n", "\n\n        x = 1\n        return x\n", "x = 1\n    return x"),
@@ -216,7 +226,9 @@ TABLES = {
     "neighbour": NEIGHBOURS,
     "foreign": FOREIGN,
 }
-CASES = [pytest.param(case, id=f"{kind} {number}") for kind, table in TABLES.items() for number, case in enumerate(table)]
+CASES = [
+    pytest.param(case, id=f"{kind} {number}") for kind, table in TABLES.items() for number, case in enumerate(table)
+]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -258,17 +270,86 @@ def test_a_loop_is_found_wherever_the_text_ends(unit: str, head: str, extra: int
 
 
 FILES = {
-    "python": 'import os\n\n\nclass A:\n    """A.\n\n    More (of it).\n    """\n\n    def f(self, a=[1]):\n        """F."""\n'
-    '        x = {"a": (1, 2),\n             "b": \'c\'}\n        if a:\n            return x\n        return f(a, """b\n   c""")\n',
-    "javascript": "/** A.\n * B.\n */\nfunction f(a, b) {\n  const q = `a\n  b`;\n  if (a) {\n    return [b, 'c'];\n  }\n"
-    "  return { q: f(1, (2)) };\n}\n",
-    "go": "package a\n\n// A is a.\nfunc f(a int) []int {\n\tq := `a\n b`\n\tif a > 0 {\n\t\treturn []int{1, len(q)}\n\t}\n"
-    '\treturn nil /* b\n c */\n}\n',
-    "java": 'class A {\n  /** A.\n   */\n  int f(int a) {\n    String s = "b";\n    if (a > 0) {\n      return g(1, (2));\n    }\n'
-    "    return 0;\n  }\n}\n",
-    "rust": 'fn f(a: &str) -> Vec<u8> {\n    let s = "a\n b";\n    if a == s {\n        return vec![1, 2];\n    }\n'
-    "    g(a, (1, 2))\n}\n",
-    "c": 'int f(int a) {\n  /* b\n     c */\n  char *s = "d";\n  if (a) {\n    return g(1, (2));\n  }\n  return s[0];\n}\n',
+    "python": """\
+import os
+
+
+class A:
+    '''A.
+
+    More (of it).
+    '''
+
+    def f(self, a=[1]):
+        "F."
+        x = {"a": (1, 2),
+             "b": 'c'}
+        if a:
+            return x
+        return f(a, '''b
+   c''')
+""",
+    "javascript": """\
+/** A.
+ * B.
+ */
+function f(a, b) {
+  const q = `a
+  b`;
+  if (a) {
+    return [b, 'c'];
+  }
+  return { q: f(1, (2)) };
+}
+""",
+    "go": """\
+package a
+
+// A is a.
+func f(a int) []int {
+\tq := `a
+ b`
+\tif a > 0 {
+\t\treturn []int{1, len(q)}
+\t}
+\treturn nil /* b
+ c */
+}
+""",
+    "java": """\
+class A {
+  /** A.
+   */
+  int f(int a) {
+    String s = "b";
+    if (a > 0) {
+      return g(1, (2));
+    }
+    return 0;
+  }
+}
+""",
+    "rust": """\
+fn f(a: &str) -> Vec<u8> {
+    let s = "a
+ b";
+    if a == s {
+        return vec![1, 2];
+    }
+    g(a, (1, 2))
+}
+""",
+    "c": """\
+int f(int a) {
+  /* b
+     c */
+  char *s = "d";
+  if (a) {
+    return g(1, (2));
+  }
+  return s[0];
+}
+""",
 }
 """Files that parse, with brackets and strings over several lines."""
 

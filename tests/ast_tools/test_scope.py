@@ -192,7 +192,7 @@ BLOCKS = [
     # a block that has its body already gets a line
     ("def f():|\n    return 1\n", "\n    x = 2\n    y", ""),
     ("def f():\n    |\n    return 1\n", "x = 2\n    y = 3\n", "x = 2"),
-    ("if a:\n    if b:\n    |\n", "c\n    d\n", "c"),
+    ("if a:\n    if b:\n    |\n", "c\n    d\n", "    c"),
     # a mapping's colon opens no block
     ("x = {'a':|\n", " 1,\n 'b': 2", " 1,"),
     ("x: |\n", "int = 1\ny", "int = 1"),
