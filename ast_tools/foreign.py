@@ -23,7 +23,7 @@ def is_foreign(context: CaretContext, shown: str) -> bool:
     """Whether a suggestion is Python where the file is none."""
     language = context.language
     if language is None:
-        lines = (context.before + shown).split("\n")
+        lines = (context.before + shown).split("\n")[0 if context.is_on_blank_line else 1 :]
         found = {match["word"] for line in lines if (match := _LINES.match(line.rstrip()))}
         return any(not _has(context, word) for word in found) and not _has(context, "python")
     if language.name == "python":
