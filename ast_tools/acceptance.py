@@ -22,6 +22,9 @@ _LATER = (";", "#endif")
 _ENDS = (":", ",", ";")
 """What ends a line, and is wrong where the statement does not end with it."""
 
+MAX_CUTS = 8
+"""Closing marks in front of which a suggestion is tried to be cut."""
+
 MAX_IN_FRONT = 1 << 14
 _AT_MARGIN = re.compile(rb"[^\s)\]}]")
 _FILLERS = ("", "x")
@@ -93,7 +96,7 @@ def _cut_before_closers(context: CaretContext, text: TracedText) -> list[TracedT
     Where the file goes on with the next item, a comma takes the bracket's place.
     """
     points = closing_points(str(text), context.language, context.ending)
-    cut = [text[:point].rstrip() for point in reversed(points)]
+    cut = [text[:point].rstrip() for point in reversed(points[:MAX_CUTS])]
     return [part for short in cut for part in (short, short + ",") if str(part).strip()]
 
 

@@ -1,15 +1,16 @@
 """Lines that the file has right there already: a suggestion of one of them again is worth nothing.
 
 Two lines are alike if they differ in blanks, quotes, commas, semicolons, a comment or their depth only. The line above
-and the next one count whatever they are. The lines further down count where they say what is said once: an import, a
-definition, a case, a key, a list item, a comment, and, if all of the line is suggested, an assignment. Calls come twice
-in good code.
+and the next one count whatever they are. Lines further away count where they say what is said once in a block: an
+import, a definition, a key, a list item, a comment; below the caret also a case, and an assignment if all of the line is
+suggested. Calls come twice in good code.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from ast_tools.brackets import CLOSERS, code_of
 from ast_tools.caret import CaretContext
@@ -24,10 +25,13 @@ _LETTER = re.compile(r"[^\W\d]")
 _NO_DIFFERENCE = re.compile(r"[\s'\"`;,]+")
 _CONSTANT = re.compile(r"(?:None|True|False|null|true|false|nil|undefined|self|this)$")
 _SAID_ONCE = re.compile(
-    r"(?:import|from|use|using|#include|package|def|class|fn|func|function|type|interface|struct|enum|const|let|var)\b"
-    r"|(?:elif|case|except|when)\b|[-*+] |[\"']?[\w$.-]+[\"']?\s*:(?!:)|(?:#+|//+!?|--|\*)(?: \w+){3}"
+    r"(?:import|from|use|using|#include|package|def|async def|class|fn|func|function|type|interface|struct|enum|const|let"
+    r"|var)\b|[-*+] |(?:#+|//+!?|--|\*)(?: \w+){3}|[\"']?[\w$.-]+[\"']?\s*:(?!:)\s*[^\s#]"
 )
+_CASE = re.compile(r"(?:elif|case|except|when)\b")
 _ASSIGNMENT = re.compile(r"[\w.\[\]\"', ]+(?::[^=]+)?=(?!=)")
+
+MAX_LINES_ABOVE = 200
 
 
 def without_neighbours(context: CaretContext, text: TracedText) -> TracedText:
@@ -38,7 +42,8 @@ def without_neighbours(context: CaretContext, text: TracedText) -> TracedText:
     first, *others = str(text).split("\n")
     if others:
         lines = [context.before + first if context.is_on_blank_line else "", *others]
-        is_there = _are_next(context, lines)
+        first = next(line for line in lines if line.strip())
+        is_there = _are_next(context, lines) or (bool(_SAID_ONCE.match(first.strip())) and _is_there(context, first))
     else:
         is_there = _is_there(context, context.before + first + context.after)
     return text[:0] if is_there else text
@@ -66,24 +71,32 @@ def _is_there(context: CaretContext, line: str) -> bool:
     key = _key(line, context.language)
     if not key:
         return False
-    if any(
-        near is not None and _key(near, context.language) == key for near in (context.line_above, context.next_line)
-    ):
-        return True
+    near = [context.line_above or "", context.next_line or ""]
     bare = line.strip()
-    if not _SAID_ONCE.match(bare) and not (context.is_on_blank_line and _ASSIGNMENT.match(bare)):
-        return False
-    return any(_key(near, context.language) == key for near in _lines_of_block(context, width_of(line)))
+    if _SAID_ONCE.match(bare):
+        near += [*_block_above(context, width_of(line)), *_block_below(context, width_of(line))]
+    elif _CASE.match(bare) or (context.is_on_blank_line and _ASSIGNMENT.match(bare)):
+        near += _block_below(context, width_of(line))
+    return any(_key(other, context.language) == key for other in near)
 
 
-def _lines_of_block(context: CaretContext, width: int) -> list[str]:
-    """The lines below, up to the first that is less deep."""
-    lines: list[str] = []
-    for line in context.lines_below:
-        if width_of(line) < width:
-            break
-        lines.append(line)
-    return lines
+def _block_above(context: CaretContext, width: int) -> Iterator[str]:
+    """The lines above that are as deep, up to the first that is less deep; none below a decorator, which tells two
+    definitions apart."""
+    if (context.line_above or "").lstrip().startswith("@"):
+        return
+    line = context.text.line_at(context.caret)
+    for number in range(line - 1, max(-1, line - MAX_LINES_ABOVE), -1):
+        above = context.text.line(number)
+        if above.strip() and width_of(above) < width:
+            return
+        if width_of(above) == width:
+            yield above
+
+
+def _block_below(context: CaretContext, width: int) -> Iterator[str]:
+    """The next lines, up to the first that is less deep."""
+    return takewhile(lambda below: width_of(below) >= width, context.lines_below)
 
 
 def _are_next(context: CaretContext, lines: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 A text loops if its end repeats what stands right in front of it:
 
     a phrase         total + total + total +     three times, `MIN_PHRASE` characters in all
-    lines            main()⏎main()⏎main()⏎       three times
+    lines            main()⏎main()⏎main()⏎       three times, blank lines aside
     several lines    a function                  twice, and its first line for the third time
     a stutter        inininininin                `MIN_STUTTER` characters of one word
     marks, digits    0, 0, 0, 0, 0, 0, …         `MIN_MARKS` characters in all: short rows of them are common
@@ -24,6 +24,9 @@ MAX_RULE = 80
 MIN_LINE = 10
 """Characters of a line that may stand in a suggestion twice and not three times."""
 
+MIN_MARKS_LINES = 8
+"""Lines without a letter, such as rows of a matrix of zeros, that are a loop."""
+
 SEVERAL_LINES = 3
 MAX_LOOKBACK = 2000
 """Characters at the end of a text that are looked at."""
@@ -31,6 +34,7 @@ MAX_LOOKBACK = 2000
 _KEY = 6
 """Characters at the end of a text whose earlier places are found first; each gives a period to try."""
 
+_LINE = re.compile(r"\S[^\n]*\n")
 _LETTER = re.compile(r"[^\W\d]")
 _WORD = re.compile(r"\w+")
 _NO_RULE = re.compile(r"[^-=#*~.+/_ ]")
@@ -43,16 +47,37 @@ _COMMON_LINE = re.compile(
 def loop_start(before: str, generated: str) -> int | None:
     """The index in `generated` where a loop begins that it ends in; None if it does not loop there.
 
-    `before` is the text in front of it. A loop that began there begins at 0.
+    `before` is the text in front of it. A loop that began there begins at 0. The last line counts as a line only once
+    its line ending is there.
     """
-    repeated = _repeated_tail((before + generated)[-MAX_LOOKBACK:])
+    repeated = _repeated_phrase((before + generated)[-MAX_LOOKBACK:])
     if repeated is not None:
         return max(0, len(generated) - repeated)
-    return _third_line(generated)
+    whole = generated[: generated.rfind("\n") + 1]
+    if not whole:
+        return None
+    repeated = _repeated_lines((before + whole)[-MAX_LOOKBACK:])
+    return _third_line(whole) if repeated is None else len(whole[: max(0, len(whole) - repeated)].rstrip())
 
 
-def _repeated_tail(text: str) -> int | None:
-    """How many characters at the end of a text are a loop."""
+def _repeated_lines(text: str) -> int | None:
+    """How many characters at the end of a text of whole lines are a loop of lines."""
+    starts = [found.start() for found in _LINE.finditer(text)]
+    lines = [text[start : text.index("\n", start)].rstrip() for start in starts]
+    for period in range(1, len(lines) // 2 + 1):
+        num = period
+        while num < len(lines) and lines[-num - 1] == lines[-num - 1 + period]:
+            num += 1
+        least = 2 * period + 1 if period >= SEVERAL_LINES else 3 * period
+        unit = "".join(lines[-period:])
+        if num >= least and (_LETTER.search(unit) or num >= MIN_MARKS_LINES):
+            return len(text) - starts[-num]
+    return None
+
+
+def _repeated_phrase(text: str) -> int | None:
+    """How many characters at the end of a text are a loop within its last line."""
+    text = text[text.rfind("\n") + 1 :]
     for period in _periods(text):
         unit = text[-period:]
         if unit != text[-2 * period : -period] or not unit.strip():
@@ -60,16 +85,9 @@ def _repeated_tail(text: str) -> int | None:
         length = _length_of_run(text, period)
         if length < _least(unit):
             continue
-        start = len(text) - length
-        if "\n" in unit:  # a loop of lines begins with a line
-            if start > 0 and text[start] != "\n" and text[start - 1] != "\n":
-                start = text.index("\n", start)
-        elif _WORD.fullmatch(unit):
-            while _INSIDE_A_WORD.match(text, start):
-                start -= 1
-        else:
-            while _INSIDE_A_WORD.match(text, start):
-                start += 1
+        start, step = len(text) - length, -1 if _WORD.fullmatch(unit) else 1
+        while _INSIDE_A_WORD.match(text, start):
+            start += step
         return len(text) - start
     return None
 
@@ -101,12 +119,7 @@ def _least(unit: str) -> int:
         return max(thrice, 2 * MIN_STUTTER)
     if not _LETTER.search(unit):
         return max(thrice, MIN_MARKS if _NO_RULE.search(unit) else MAX_RULE + 1)
-    if _WORD.fullmatch(unit):
-        return max(thrice, MIN_STUTTER)
-    if "\n" not in unit:
-        return max(thrice, MIN_PHRASE)
-    num_lines = sum(1 for line in unit.split("\n") if line.strip())
-    return thrice if num_lines < SEVERAL_LINES else 2 * len(unit) + len(unit) // num_lines
+    return max(thrice, MIN_STUTTER if _WORD.fullmatch(unit) else MIN_PHRASE)
 
 
 def _third_line(generated: str) -> int | None:

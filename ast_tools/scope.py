@@ -60,7 +60,9 @@ def _with_line_feeds(text: TracedText) -> TracedText:
 
 
 def _without_loop(context: CaretContext, text: TracedText) -> TracedText:
-    return text[: loop_start(context.lead.replace("\r\n", "\n"), str(text))]
+    lead = context.lead.replace("\r\n", "\n")
+    text = text[: loop_start(lead, str(text))]
+    return text[: loop_start(lead, f"{text}\n")]
 
 
 def _finish_line(context: CaretContext, text: TracedText) -> TracedText:

@@ -97,11 +97,15 @@ LOOPS = [
     Case("x = a |\n", "&" * 70, "", "c"),
     Case("x = [|]\n", "7" + ", 0" * 60, "7"),
     # a list, or a function, that the file has above
+    Case("def add(a, b):\n    return c\n\n\n|", "def add(a, b):\n", ""),
+    Case("class A:\n    def add(a):\n        return c\n\n    |", "def add(a):\n", ""),
     Case("- milk\n- milk\n|", "- milk\n", "", None),
     Case("def add(a, b):\n    c = a + b\n    return c\n\n\n" * 2 + "|", "def add(a, b):\n", ""),
 ]
 
 NO_LOOPS = [
+    Case("class A:\n    def add(a):\n        return c\n\n\nclass B:\n    |", "def add(a):\n", "def add(a):"),
+    Case("@overload\ndef add(a):\n    ...\n\n@overload\n|", "def add(a):\n", "def add(a):"),
     Case("x = [|]\n", "0, 0, 0, 0", "0, 0, 0, 0"),
     Case("x = f(|)\n", "None, None, None", "None, None, None"),
     Case("# |\n", "-" * 76, "-" * 76),
@@ -255,18 +259,18 @@ def test_a_loop_ends_generation() -> None:
 
 
 @given(
-    unit=st.sampled_from(["main()\n", "total + ", "a, b, foo(", "Return it. ", "x = 1\n    y = 2\n"]),
+    unit=st.sampled_from(["main()\n", "    main()\n\n", "total + ", "a, b, foo(", "Return it. ", "x = 1\n    y = 2\n"]),
     head=st.sampled_from(["", "z = 1\n", "def f():\n    ", "é🎈 "]),
-    extra=st.integers(0, 20),
+    step=st.integers(1, 7),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_loop_is_found_wherever_the_text_ends(unit: str, head: str, extra: int) -> None:
-    """Once a unit stands there four times, any further character leaves it a loop from the first or the second on."""
-    text = head + unit * 8
-    written = text[: len(head) + 4 * len(unit) + extra]
-    start = loop_start("", written)
-    assert start is not None
-    assert start <= len(head) + len(unit)
+def test_a_loop_is_found_while_the_text_grows(unit: str, head: str, step: int) -> None:
+    """Whatever the tokens are, it is found before the unit stands there five times, and begins at the first or second."""
+    text = head + unit * 6
+    found = [loop_start("", text[:end]) for end in range(step, len(head) + 5 * len(unit), step)]
+    starts = [start for start in found if start is not None]
+    assert starts
+    assert starts[0] <= len(head) + len(unit)
 
 
 FILES = {
