@@ -2,8 +2,8 @@
 
 Two lines are alike if they differ in blanks, quotes, commas, semicolons, a comment or their depth only. The line above
 and the next one count whatever they are. Lines further away count where they say what is said once in a block: an
-import, a definition, a key, a list item, a comment; below the caret also a case, and an assignment if all of the line is
-suggested. Calls come twice in good code.
+import, a definition, a key, a list item, a comment; below the caret also a case and an assignment. Calls come twice in
+good code.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ _LETTER = re.compile(r"[^\W\d]")
 _NO_DIFFERENCE = re.compile(r"[\s'\"`;,]+")
 _CONSTANT = re.compile(r"(?:None|True|False|null|true|false|nil|undefined|self|this)$")
 _SAID_ONCE = re.compile(
-    r"(?:import|from|use|using|#include|package|def|async def|class|fn|func|function|type|interface|struct|enum|const|let"
-    r"|var)\b|[-*+] |(?:#+|//+!?|--|\*)(?: \w+){3}|[\"']?[\w$.-]+[\"']?\s*:(?!:)\s*[^\s#]"
+    r"(?:import|from|use|using|#include|package|def|async def|class|fn|func|function|type|interface|struct|enum|const"
+    r"|let|var)\b|[-*+] |(?:#+|//+!?|--|\*)(?: \w+){3}|[\"']?[\w$.-]+[\"']?\s*:(?!:)\s*[^\s#]"
 )
-_CASE = re.compile(r"(?:elif|case|except|when)\b")
-_ASSIGNMENT = re.compile(r"[\w.\[\]\"', ]+(?::[^=]+)?=(?!=)")
+_SAID_ONCE_BELOW = re.compile(r"(?:elif|case|except|when)\b|[\w.\[\]\"', ]+(?::[^=]+)?[-+*/|&]?=(?!=)")
 
 MAX_LINES_ABOVE = 200
 
@@ -39,14 +38,14 @@ def without_neighbours(context: CaretContext, text: TracedText) -> TracedText:
     text = _before_next_line(context, text)
     if not str(text).strip():
         return text
+    if "\n" not in str(text):
+        return text[:0] if _is_there(context, context.before + str(text) + context.after) else text
     first, *others = str(text).split("\n")
-    if others:
-        lines = [context.before + first if context.is_on_blank_line else "", *others]
-        first = next(line for line in lines if line.strip())
-        is_there = _are_next(context, lines) or (bool(_SAID_ONCE.match(first.strip())) and _is_there(context, first))
-    else:
-        is_there = _is_there(context, context.before + first + context.after)
-    return text[:0] if is_there else text
+    if _are_alike(others[-1], context.next_line or "", context.language):
+        return without_neighbours(context, text[: str(text).rindex("\n")].rstrip())
+    lines = [line for line in (context.before + first if context.is_on_blank_line else "", *others) if line.strip()]
+    is_said_again = bool(_SAID_ONCE.match(lines[0].strip())) and _is_there(context, lines[0])
+    return text[:0] if is_said_again or _are_below(context, lines) else text
 
 
 def _before_next_line(context: CaretContext, text: TracedText) -> TracedText:
@@ -68,16 +67,14 @@ def _before_next_line(context: CaretContext, text: TracedText) -> TracedText:
 
 
 def _is_there(context: CaretContext, line: str) -> bool:
-    key = _key(line, context.language)
-    if not key:
-        return False
+    """Whether one of the lines that count has the same to say."""
     near = [context.line_above or "", context.next_line or ""]
     bare = line.strip()
     if _SAID_ONCE.match(bare):
         near += [*_block_above(context, width_of(line)), *_block_below(context, width_of(line))]
-    elif _CASE.match(bare) or (context.is_on_blank_line and _ASSIGNMENT.match(bare)):
+    elif _SAID_ONCE_BELOW.match(bare):
         near += _block_below(context, width_of(line))
-    return any(_key(other, context.language) == key for other in near)
+    return any(_are_alike(line, other, context.language) for other in near)
 
 
 def _block_above(context: CaretContext, width: int) -> Iterator[str]:
@@ -99,12 +96,17 @@ def _block_below(context: CaretContext, width: int) -> Iterator[str]:
     return takewhile(lambda below: width_of(below) >= width, context.lines_below)
 
 
-def _are_next(context: CaretContext, lines: Sequence[str]) -> bool:
-    """Whether the file goes on with lines like these, or, where they are many, like the first of them."""
+def _are_below(context: CaretContext, lines: Sequence[str]) -> bool:
+    """Whether the next lines hold all of these in a row, or, where they are many, the first of them."""
     keys = [key for line in lines if (key := _key(line, context.language))]
     below = [key for line in context.lines_below if (key := _key(line, context.language))]
-    num = min(len(keys), len(below))
-    return 0 < num >= min(len(keys), MANY_LINES) and keys[:num] == below[:num]
+    num = min(len(keys), MANY_LINES)
+    return num > 0 and any(keys[: len(below) - at] == below[at : at + len(keys)] for at in range(len(below) - num + 1))
+
+
+def _are_alike(line: str, other: str, language: Language | None) -> bool:
+    key = _key(line, language)
+    return bool(key) and key == _key(other, language)
 
 
 def _key(line: str, language: Language | None) -> str:

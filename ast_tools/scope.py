@@ -122,11 +122,12 @@ def _finish_block(context: CaretContext, text: TracedText, *, is_complete: bool)
     text = _in_the_files_style(context, _on_the_carets_line(context, text))
     if context.by_indentation and context.language is not None:
         text = _well_placed(context, context.language, text)
-    if "\n" not in str(text).rstrip():
-        line = without_neighbours(context, without_overlap(context, text.rstrip()).rstrip())
+    text = text.rstrip()
+    if "\n" not in str(text):
+        line = without_neighbours(context, without_overlap(context, text).rstrip())
         return without_new_errors(context, line)
     below = f"\n{context.indentation}" if context.after.strip() else ""  # what stands behind the caret goes below
-    text = without_new_errors(context, without_neighbours(context, text).rstrip(), below)
+    text = without_new_errors(context, without_neighbours(context, text), below)
     return text + below if text else text
 
 

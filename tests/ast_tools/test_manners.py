@@ -197,6 +197,10 @@ NEIGHBOURS = [
     Case("if a:\n    b\nel|\n    c\nelif d:\n    e\n", "if d:\n", ""),
     Case("fn f() {}\n|\nfn g() {}\n\n/// Puts a value in.\nfn h() {}\n", "/// Puts a value in.\n", "", "rust"),
     Case("def f():\n    |\n    a = 1\n    b = 2\n    return a\n", "a = 1\n    b = 2\n    return a\n", ""),
+    Case("def f():\n    ti|\n    b = 2\n    times = []\n", "mes = []\n", ""),
+    Case("def f():|\n\n# then\nx = 'a'\n", '\n    b = 1\n    x = "a"\n', '\n    b = 1\n    x = "a"'),
+    Case("def f():|\n\ndef g():\n    a\n    b\n", "\n    a\n    b\n", ""),
+    Case("if x:|\nb = 2\n", "\n    a = 1\n    b = 2\n", "\n    a = 1"),
     # what comes twice in good code
     Case("import os\n|\nimport re\nimport sys\n", "import json\n", "import json"),
     Case("x = [\n    None,\n    |\n]\n", "None,\n", "None,"),
@@ -265,7 +269,7 @@ def test_a_loop_ends_generation() -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_a_loop_is_found_while_the_text_grows(unit: str, head: str, step: int) -> None:
-    """Whatever the tokens are, it is found before the unit stands there five times, and begins at the first or second."""
+    """Whatever the tokens are, it is found before the unit stands there five times."""
     text = head + unit * 6
     found = [loop_start("", text[:end]) for end in range(step, len(head) + 5 * len(unit), step)]
     starts = [start for start in found if start is not None]
