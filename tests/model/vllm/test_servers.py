@@ -21,10 +21,11 @@ from model.request import Request, Sampling
 from model.snapshot import Snapshot
 from model.tokenizer import HubTokenizer
 from model.vllm.asking import fallback
+from model.vllm.asking.address import Address
 from model.vllm.asking.client import VllmEngine
 from model.vllm.asking.discover import Site
+from model.vllm.asking.failures import ServerAway, ServerRefused
 from model.vllm.asking.fallback import FallbackCompleter
-from model.vllm.asking.http import Address, Connection, ServerAway, ServerRefused
 from model.vllm.asking.text import TextTokenizer, format_of
 from model.vllm.routes import digest
 from tests.model.vllm.scripted_server import Handler, Server, piece, serving
@@ -53,7 +54,7 @@ def end_of_line(text: str) -> int | None:
 
 def site(server: Server, model: str | None = None, **more: Any) -> Site:
     settings = {"tokenizer": None, "context_tokens": 2048} | more
-    return Site(Connection(Address(server.url)), model=model, **settings)
+    return Site(Address(server.url), model=model, **settings)
 
 
 def connected(server: Server, model: str | None = None, **more: Any) -> EngineCompleter:
