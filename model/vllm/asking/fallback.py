@@ -161,7 +161,7 @@ class FallbackCompleter:
             self._failed(error)
 
     def _failed(self, error: KeyturnError) -> None:
-        logger.warning("%s", error)
+        logger.info("%s", error)
         self._error = error
         self._remote = None
         self._last_withdrawn = -math.inf
