@@ -38,8 +38,9 @@ from model.prompts.prompt import Prompt
 from model.request import ReuseMode
 from model.tokenizer import HubTokenizer
 from model.tokens import NO_SERIAL, new_serials
+from model.vllm.asking.address import Address
 from model.vllm.asking.client import VllmEngine
-from model.vllm.asking.http import Address, Connection
+from model.vllm.asking.http import Connection
 from tests.model.asking import prompted
 
 RESULT = Path(__file__).with_name("results") / "vllm_edits.json"
@@ -105,7 +106,7 @@ def main() -> None:
 
 def engine_of(url: str, max_context: int = 8192) -> VllmEngine:
     tokenizer = HubTokenizer.from_folder(DEFAULT_MODEL)
-    connection = Connection(Address(url), read_seconds=READ_SECONDS)
+    connection = Connection(Address(url), answer_seconds=READ_SECONDS)
     engine = VllmEngine(connection, tokenizer, model="served", max_context=max_context, version="0.32")
     assert engine.has_plugin
     return engine

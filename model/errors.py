@@ -3,8 +3,8 @@
 KeyturnError
 ├── ModelError           the model cannot be used: no such folder, not a checkpoint, an unsupported architecture
 ├── EngineError          the engine failed while it worked
-│   ├── ServerAway       the server does not answer, or not now   (model.vllm.asking.http)
-│   └── ServerRefused    the server answers, and refuses          (model.vllm.asking.http)
+│   ├── ServerAway       the server does not answer, or not now   (model.vllm.asking.failures)
+│   └── ServerRefused    the server answers, and refuses          (model.vllm.asking.failures)
 ├── RequestError         the request cannot be served as it is
 ├── LaunchError          vLLM cannot be started with the plugin   (model.vllm.plugin.launch)
 └── Cancelled            the caller withdrew the request; there is nothing to report

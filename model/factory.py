@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from model.assistant.assistant import Assistant
     from model.completer import Completer
     from model.engine_completer import EngineCompleter
-    from model.vllm.asking.http import Connection
 
 Progress = Callable[[str, int], None]
 """Called with a message and a percentage while a model loads."""
@@ -33,7 +32,8 @@ class EngineSettings:
 
     `model` is a checkpoint folder, None for the default model; with a server the name of one of its models, None for
     its first. `context_tokens` bounds prompt and completion together, `memory_mb` the KV caches of all documents.
-    `threads` None means the processor's cores, at most 8.
+    A server may be silent for `server_timeout_seconds` while it answers. `threads` None means the processor's cores, at
+    most 8.
     """
 
     engine: Literal["embedded", "vllm", "scripted"] = "embedded"
@@ -48,6 +48,7 @@ class EngineSettings:
     ca_file: str | None = None
     tokenizer: str | None = None
     fallback: bool = True
+    server_timeout_seconds: float = 10.0
 
 
 def load_assistant(
@@ -89,25 +90,20 @@ def _scripted(settings: EngineSettings) -> Assistant:
     return Assistant(completer, doubts_below((SURE + UNSURE) / 2))
 
 
-def connection_to(settings: EngineSettings) -> Connection:
-    """The connection to the server that is set; raises `ModelError` where none is, or the address makes no sense."""
-    from model.vllm.asking.http import Address, Connection
-
-    if settings.url is None:
-        raise ModelError("The engine `vllm` needs a server; set `url`, such as http://localhost:8000.")
-    return Connection(Address(settings.url, settings.api_key, settings.ca_file))
-
-
 def _server(settings: EngineSettings, progress: Progress, notice: Notice) -> Completer:
+    from model.vllm.asking.address import Address
     from model.vllm.asking.discover import Site
     from model.vllm.asking.fallback import FallbackCompleter
 
+    if settings.url is None:
+        raise ModelError("The engine `vllm` needs a server; set `url`, such as http://localhost:8000.")
     progress("Asking the server", 0)
     site = Site(
-        connection_to(settings),
+        Address(settings.url, settings.api_key, settings.ca_file),
         model=settings.model,
         tokenizer=settings.tokenizer,
         context_tokens=settings.context_tokens,
+        answer_seconds=settings.server_timeout_seconds,
         notice=notice,
     )
 

@@ -73,7 +73,7 @@ def _describe_model(settings: Settings) -> dict[str, Any]:
     if settings.engine == "scripted":
         return {"engine": "scripted", "folder": settings.script, "kind": "script"}
     if settings.engine == "vllm":
-        from model.vllm.asking.http import Address
+        from model.vllm.asking.address import Address
 
         return {"engine": "vllm", "url": settings.url and str(Address(settings.url))}
     folder = model_folder(settings.model)

@@ -84,6 +84,13 @@ class Settings:
         in_projects=False,
     )
     fallback: bool = _setting(True, "Whether the model that comes with keyturn stands in while the server is away.")
+    server_timeout_seconds: float = _setting(
+        10.0,
+        "Seconds within which the server must begin its answer, or else the embedded model answers. Raise it for a "
+        "server that is slow, such as one without a GPU.",
+        at_least=1,
+        at_most=600,
+    )
     script: str | None = _setting(None, "JSON file that the scripted engine answers from.", in_projects=False)
     reuse: ReuseMode = _setting(
         "pie",
@@ -132,6 +139,7 @@ class Settings:
             ca_file=self.ca_file,
             tokenizer=self.tokenizer,
             fallback=self.fallback,
+            server_timeout_seconds=self.server_timeout_seconds,
         )
 
     def request(self, snapshot: Snapshot, caret: int, *, num_items: int = 1) -> Request:

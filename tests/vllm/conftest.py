@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.vllm.asking.http import Address, Connection
+from model.vllm.asking.address import Address
+from model.vllm.asking.http import Connection
 from tests.vllm.files import Remote
 from tests.vllm.server import Vllm, serving
 

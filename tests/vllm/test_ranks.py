@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from model.vllm.asking.http import Address, Connection
+from model.vllm.asking.address import Address
+from model.vllm.asking.http import Connection
 from tests.vllm.files import Embedded, File, Remote
 from tests.vllm.server import serving
 from tests.vllm.test_same_answers import MODULES, TOLERANCE

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.vllm.asking.http import Address, Connection
+from model.vllm.asking.address import Address
+from model.vllm.asking.http import Connection
 from model.vllm.asking.steps import RemoteDocument
 from tests.vllm.files import Embedded, File, Remote
 from tests.vllm.server import Vllm, serving

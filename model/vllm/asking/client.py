@@ -19,7 +19,8 @@ from model.request import CancelCheck, never_cancelled
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import common_prefix
 from model.transcript import Transcript
-from model.vllm.asking.http import Connection, ServerRefused
+from model.vllm.asking.failures import error_in
+from model.vllm.asking.http import Connection
 from model.vllm.asking.steps import RemoteDocument, Step
 from model.vllm.asking.text import TextTokenizer
 from model.vllm.wire import KEY, salt
@@ -28,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 MAX_DOCUMENTS = 64
 """Documents whose state on the server is remembered."""
-
-PROBE_SECONDS = 5.0
-"""A server that takes longer to answer a request of two tokens is as good as away."""
 
 AHEAD = 64
 """Tokens at a prompt's end that are worth a request before anybody asks for the answer."""
@@ -60,22 +58,34 @@ class _Answer:
     first_token: float = 0.0
     num_cached: int | None = None
     error: str | None = None
+    names_tokens: bool = False
 
     def heard(self, event: dict[str, Any]) -> bool:
-        """Take in one event; True once no more is wanted."""
-        if "error" in event:
-            self.error = str(event["error"])
+        """Take in one event; True once no more is wanted. A field that has no value, or another kind, is not there."""
+        self.error = error_in(event)
+        if self.error is not None:
             return True
-        details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
-        self.num_cached = details.get("cached_tokens", self.num_cached)
-        for choice in event.get("choices") or []:
-            self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
-            ids, logprobs = choice.get("token_ids"), choice.get("logprobs") or {}
-            if self._take_text(choice, logprobs) if ids is None else self._take_ids(ids, logprobs):
-                return True
-            if choice.get("finish_reason") == "stop":
-                self.finish = "end"
+        cached = _table(_table(event.get("usage")).get("prompt_tokens_details")).get("cached_tokens")
+        self.num_cached = cached if type(cached) is int else self.num_cached
+        return any(self._take_choice(choice) for choice in map(_table, _list(event.get("choices"))))
+
+    def _take_choice(self, choice: dict[str, Any]) -> bool:
+        if not choice or choice.get("index") not in (None, 0):  # one is asked for; some servers send more
+            return False
+        self.first_token = self.first_token or (time.perf_counter() - self.started) * 1000
+        logprobs, ids = _table(choice.get("logprobs")), self._ids(choice)
+        self.names_tokens |= bool(ids)
+        if self._take_ids(ids, logprobs) if self.names_tokens else self._take_text(_text(choice), logprobs):
+            return True
+        if choice.get("finish_reason") == "stop":
+            self.finish = "end"
         return False
+
+    def _ids(self, choice: dict[str, Any]) -> list[int]:
+        """The tokens, as far as the server names them and they are this tokenizer's."""
+        ids, size = _list(choice.get("token_ids")), self.tokenizer.vocab_size
+        are_known = all(type(token) is int and 0 <= token < size for token in ids)
+        return ids if are_known and not isinstance(self.tokenizer, TextTokenizer) else []
 
     def _take_ids(self, ids: list[int], logprobs: dict[str, Any]) -> bool:
         for token, logprob in zip(ids, _known(logprobs, len(ids)), strict=True):
@@ -86,14 +96,13 @@ class _Answer:
                 return True
         return False
 
-    def _take_text(self, choice: dict[str, Any], logprobs: dict[str, Any]) -> bool:
+    def _take_text(self, text: str, logprobs: dict[str, Any]) -> bool:
         """The same of a server that does not name its tokens, and may write out the marker at which it should end."""
-        text = choice.get("text") or ""
-        pieces = logprobs.get("tokens") or []
+        pieces = _list(logprobs.get("tokens"))
         if "".join(map(str, pieces)) != text:  # none, or tokens that are no whole characters
             pieces = [text] if text else []
             logprobs = {}
-        for piece, logprob in zip(pieces, _known(logprobs, len(pieces)), strict=True):
+        for piece, logprob in zip(map(str, pieces), _known(logprobs, len(pieces)), strict=True):
             is_enough = self._take(None, piece.encode("utf-8", errors="replace"), logprob)
             if isinstance(self.tokenizer, TextTokenizer):
                 length = len(self.tokenizer.without_markers(self.transcript.text))
@@ -114,8 +123,22 @@ class _Answer:
 
 def _known(logprobs: dict[str, Any], count: int) -> list[float | None]:
     """The log-probabilities of so many tokens, None where the server does not say."""
-    found = logprobs.get("token_logprobs") or []
+    found = _list(logprobs.get("token_logprobs"))
     return [float(value) if isinstance(value, int | float) else None for value in [*found, *[None] * count][:count]]
+
+
+def _text(choice: dict[str, Any]) -> str:
+    """The text of a choice, also of one of the chat API, which some servers answer with."""
+    found = (choice.get("text"), _table(choice.get("delta")).get("content"))
+    return next((text for text in found if text and isinstance(text, str)), "")
+
+
+def _table(found: Any) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
 
 
 class VllmEngine:
@@ -229,12 +252,11 @@ class VllmEngine:
         body = self._body(1) | {"prompt": [token, token], "cache_salt": salt(document.name, 0)}
         body["kv_transfer_params"] = {KEY: {"document": document.name}}
         try:
-            answer = self._connection.post("/v1/completions", body, cancelled, seconds=PROBE_SECONDS)
+            answer = self._connection.post("/v1/completions", body, cancelled)
         except RequestError as error:
             logger.info("The server does not take a request about a document: %s", error)
             return False
-        found = answer.get("kv_transfer_params") if isinstance(answer, dict) else None
-        return isinstance(found, dict) and bool(found.get(KEY))
+        return bool(_table(_table(answer).get("kv_transfer_params")).get(KEY))
 
     def _open(self, document: str) -> RemoteDocument:
         known = self._documents.setdefault(document, RemoteDocument())
@@ -260,7 +282,7 @@ class VllmEngine:
         """A request whose answer nobody reads: the server computes the prompt and keeps it."""
         body = self._body(1) | self._of_step(step)
         headers = {DOCUMENT_HEADER: step.params.document}
-        self._connection.post("/v1/completions", body, cancelled, headers=headers)
+        self._connection.post("/v1/completions", body, cancelled, headers)
 
     def _stream(
         self,
@@ -287,7 +309,7 @@ class VllmEngine:
         headers = {DOCUMENT_HEADER: document.name}
         self._connection.stream("/v1/completions", body, answer.heard, cancelled, headers)
         if answer.error:
-            raise ServerRefused(f"The server could not answer: {answer.error[:200]}")
+            raise self._connection.route.could_not(answer.error)
 
     def _count_prefix(self, generation: Generation, answer: _Answer) -> TokenCounts:
         """What the server's own prefix caching kept: as it says, else as the common front with the request before."""

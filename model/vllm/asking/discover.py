@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from model.checkpoint_files import text_ends
@@ -16,8 +17,10 @@ from model.errors import ModelError
 from model.prompts.layout import Layout
 from model.request import CancelCheck, never_cancelled
 from model.tokenizer import HubTokenizer, Tokenizer
+from model.vllm.asking.address import Address
 from model.vllm.asking.client import VllmEngine
-from model.vllm.asking.http import Connection, ServerAway, ServerRefused
+from model.vllm.asking.failures import ServerRefused
+from model.vllm.asking.http import ANSWER_SECONDS, Connection
 from model.vllm.asking.text import BYTES_PER_TOKEN, TextTokenizer, format_of
 from model.vllm.routes import TOKENIZER_FILES, VERSION, hub_file
 from model.vllm.routes import digest as digest_of
@@ -49,29 +52,36 @@ class Server:
 class Site:
     """What the settings say of a server, and what it said of itself when it was connected to.
 
-    `notice` is told what works less well than it could.
+    `answer_seconds` is the longest silence of a server that is at work. `notice` is told what works less well than it
+    could.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        address: Address,
         *,
         model: str | None,
         tokenizer: str | None,
         context_tokens: int,
+        answer_seconds: float = ANSWER_SECONDS,
         notice: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self._connection = connection
+        self._address = address
         self._model = model
         self._tokenizer = tokenizer
         self._context_tokens = context_tokens
+        self._answer_seconds = answer_seconds
         self._notice = notice
         self._server: Server | None = None
 
+    @cached_property
+    def _connection(self) -> Connection:
+        """Made when it is first used, and tried again after it could not be made. Raises `ModelError`."""
+        return Connection(self._address, answer_seconds=self._answer_seconds)
+
     def check(self, cancelled: CancelCheck = never_cancelled) -> None:
-        """Raises `ServerAway`, soon, if nothing answers there."""
-        if not self._connection.is_up(_SECONDS_TO_ANSWER, cancelled):
-            raise ServerAway(f"The server at {self._connection.address} does not answer.")
+        """Raises `ServerAway` or `ServerRefused`, soon, if nothing answers there."""
+        self._connection.check(_SECONDS_TO_ANSWER, cancelled)
 
     def is_another(self, cancelled: CancelCheck = never_cancelled) -> bool:
         """Whether the server says something else of itself now. Raises `ServerAway` or `ServerRefused`."""
@@ -139,30 +149,41 @@ def _lack(server: Server, engine: VllmEngine) -> str:
 def describe(connection: Connection, model: str | None, cancelled: CancelCheck = never_cancelled) -> Server:
     """Ask the server what it is; `model` is the one wanted, None for its first."""
     base = connection.address
-    about = connection.get("/version", cancelled)
-    version = about.get("version") if isinstance(about, dict) else None
+    version = _version(connection, cancelled)
     models = connection.get("/v1/models", cancelled)
     listed = models.get("data") if isinstance(models, dict) else None
     entries = [entry for entry in listed or [] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    if not entries and model is not None:
+        return Server(model, None, None, version)
     if not entries:
-        raise ServerRefused(f"The server at {base} lists no models; `url` must be an OpenAI-compatible server's.")
+        raise ServerRefused(f"The server at {base} lists no models; check `url`, and set `model` if it is right.")
     names = [entry["id"] for entry in entries]
     if model is not None and model not in names:
         shown = ", ".join(names[:5])
         raise ServerRefused(f"The server at {base} has no model '{model}'; set `model` to one of: {shown}.")
     entry = entries[names.index(model)] if model is not None else entries[0]
     root, length = entry.get("root"), entry.get("max_model_len")
-    routes = connection.get("/v1/keyturn", cancelled) if isinstance(version, str) else None
+    routes = connection.get("/v1/keyturn", cancelled) if version is not None else None
     known = routes if isinstance(routes, dict) and routes.get("version") == VERSION else {}
     tokenizer = known.get("tokenizer")
     return Server(
         entry["id"],
         root if isinstance(root, str) else None,
         length if type(length) is int and length > 1 else None,
-        version if isinstance(version, str) else None,
+        version,
         bool(known),
         tokenizer if isinstance(tokenizer, str) else None,
     )
+
+
+def _version(connection: Connection, cancelled: CancelCheck) -> str | None:
+    """vLLM's version, None for another server, which may refuse a path that it does not know."""
+    try:
+        about = connection.get("/version", cancelled)
+    except ServerRefused:
+        return None
+    version = about.get("version") if isinstance(about, dict) else None
+    return version if isinstance(version, str) else None
 
 
 def _fetched(connection: Connection, digest: str, cancelled: CancelCheck) -> Path | None:

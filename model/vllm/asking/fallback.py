@@ -13,7 +13,7 @@ from model.engine import Completion, StopRule, never_stop
 from model.errors import Cancelled, KeyturnError, ModelError, RequestError
 from model.request import CancelCheck, Request, never_cancelled
 from model.vllm.asking.discover import Site
-from model.vllm.asking.http import ServerAway, ServerRefused
+from model.vllm.asking.failures import ServerAway, ServerRefused
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,9 @@ T = TypeVar("T")
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 """Seconds before a server that failed is asked again, twice as many each time."""
+
+LONGEST_WISH = 600.0
+"""Seconds that it is left alone at most, if it says itself when it wants to be asked again."""
 
 SILENCE = 5.0
 """Seconds in which a server answered nothing, since each question was withdrawn before, until it is asked whether it is
@@ -41,6 +44,9 @@ class FallbackCompleter:
 
     A server that comes back is looked at anew: it may serve another model, and holds no documents. It may have been
     away unnoticed, so the same is asked of one that refuses a request and of one that was not asked for a while.
+
+    A request that is not answered in time is left with the server for a while. The server may be loading its model, so
+    it is not asked again before that request has ended.
     """
 
     def __init__(self, site: Site, load_local: Callable[[], Completer] | None, notice: Callable[[str], None]) -> None:
@@ -90,7 +96,7 @@ class FallbackCompleter:
         """Ask the server, and what stands in for it if it fails."""
         started = time.monotonic()
         try:
-            if self._remote is None and started >= self._retry_at:
+            if self._remote is None and started >= self._retry_at and not self._is_late():
                 self._reach(cancelled)
             elif self._remote is not None and started - self._last_answer > UNSEEN:
                 self._look_again(cancelled)
@@ -114,6 +120,11 @@ class FallbackCompleter:
         if self._local is None:
             raise self._error.with_traceback(None)  # or it would hold the frames of each request that it ended
         return ask(self._local)
+
+    def _is_late(self) -> bool:
+        """Whether the server still has a request that it should have answered."""
+        late = self._error.late if isinstance(self._error, ServerAway) else None
+        return late is not None and not late.done()
 
     def _reach(self, cancelled: CancelCheck) -> None:
         """Find the server, or have what stands in for it ready."""
@@ -146,11 +157,11 @@ class FallbackCompleter:
         self._silent_since = now
         try:
             self._site.check()
-        except ServerAway as error:
+        except (ServerAway, ServerRefused) as error:
             self._failed(error)
 
     def _failed(self, error: KeyturnError) -> None:
-        logger.warning("%s", error)
+        logger.info("%s", error)
         self._error = error
         self._remote = None
         self._last_withdrawn = -math.inf
@@ -159,11 +170,12 @@ class FallbackCompleter:
             if self._load_local is not None and self._local is None:
                 self._local = self._load_local()
         finally:
-            self._wait_a_while()  # from when it is loaded, which takes its time; also where that fails
+            # From when it is loaded, which takes its time; also where that fails.
+            self._wait_a_while(error.retry_after if isinstance(error, ServerAway) else 0.0)
 
-    def _wait_a_while(self) -> None:
-        """Have the server not looked for in the next seconds."""
-        self._retry_at = time.monotonic() + self._pause
+    def _wait_a_while(self, wish: float = 0.0) -> None:
+        """Have the server not looked for in the next seconds; `wish` is how many it wants."""
+        self._retry_at = time.monotonic() + max(self._pause, min(wish, LONGEST_WISH))
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _say(self, message: str) -> None:

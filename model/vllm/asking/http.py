@@ -9,87 +9,79 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import logging
 import os
 import re
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
-from model.errors import Cancelled, EngineError, KeyturnError, ModelError, RequestError
+from model.errors import Cancelled, KeyturnError, ModelError, RequestError
 from model.request import CancelCheck, never_cancelled
+from model.vllm.asking.address import Address, proxy_for
+from model.vllm.asking.events import events
+from model.vllm.asking.failures import Route, ServerRefused, error_in
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 3.0
-READ_SECONDS = 60.0
-"""Longest silence of a server that works: a long prompt in a full queue."""
+ANSWER_SECONDS = 10.0
+"""Longest silence of a server that is at work on an answer, unless it is set."""
+LATE_SECONDS = 60.0
+"""An answer that nobody waits for any more may take so long to begin: a model that loads, a long prompt."""
 ASK_SECONDS = 3.0
 """Longest wait for what a server knows without computing."""
 POLL_SECONDS = 0.01
-
-
-class ServerAway(EngineError):
-    """The server does not answer, or not now: it may by itself later."""
-
-
-class ServerRefused(EngineError):
-    """The server answers, and refuses: something has to be set right."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a server is. `url` with or without the `/v1`; `ca_file` a PEM file of authorities to trust, no others."""
-
-    url: str
-    api_key: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
-
-    @property
-    def base(self) -> str:
-        return self.url.strip().rstrip("/").removesuffix("/v1")
-
-    def __str__(self) -> str:
-        """As people are shown it: without a user's name and password."""
-        return re.sub(r"//[^/]*@", "//", self.base)
+KEPT_BYTES = 65536
+"""Of an answer that may turn out to be no stream."""
 
 
 class Connection:
-    """One server. Proxies are taken from the environment, as httpx does. Used from one thread at a time.
+    """One server. Proxies are taken from the environment. Used from one thread at a time.
 
-    `read_seconds` is the longest silence of the server unless a call says otherwise.
+    `answer_seconds` is the longest silence of a server that is at work on an answer.
     """
 
-    def __init__(self, address: Address, *, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(self, address: Address, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+        """Asks nothing yet. Raises `ModelError` where the settings or the environment make no connection."""
         self.address = address
-        if not re.match(r"https?://[^/]", address.base):
+        self._answer_seconds = answer_seconds
+        if not re.match(r"https?://[^/]", address.base, re.IGNORECASE):
             raise ModelError("`url` must be a server's address such as http://localhost:8000.")
         key = (address.api_key or "").strip()
         if not re.fullmatch(r"[!-~]*", key):
             raise ModelError("`api_key` has characters that no key has; copy it again.")
-        self._read_seconds = read_seconds
-        self._loop = asyncio.new_event_loop()
+        try:
+            url = httpx.URL(address.base)
+        except httpx.InvalidURL as error:
+            raise ModelError(f"`url` cannot be used: {error}.") from error
+        if (url.port or 0) > 65535:
+            raise ModelError(f"`url` cannot be used: there is no port {url.port}.")
+        self.route = Route(address, proxy_for(url))
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._client = httpx.AsyncClient(
-                base_url=address.base,
+                base_url=url,
+                params=httpx.QueryParams(address.query),
                 headers=headers,
-                timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-                verify=ssl.create_default_context(cafile=os.path.expanduser(address.ca_file))
-                if address.ca_file
-                else True,
+                timeout=httpx.Timeout(max(answer_seconds, LATE_SECONDS), connect=CONNECT_SECONDS),
+                transport=httpx.AsyncHTTPTransport(verify=_trusted(address), proxy=self.route.proxy),
             )
-        except (OSError, httpx.InvalidURL, ValueError) as error:
-            self._loop.close()
-            raise ModelError(f"`url` or `ca_file` cannot be used: {error}.") from error
+        except KeyturnError:
+            raise
+        except Exception as error:
+            logger.warning("No connection to %s.", address, exc_info=error)
+            raise ModelError(f"No connection to {address} can be made ({type(error).__name__}: {error}).") from error
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="keyturn-http", daemon=True)
         self._thread.start()
         self._finalizer = weakref.finalize(self, _stop, self._loop, self._client)
@@ -98,26 +90,44 @@ class Connection:
         """End the connection and its thread."""
         self._finalizer()
 
-    def is_up(self, seconds: float, cancelled: CancelCheck = never_cancelled) -> bool:
-        """Whether anything answers there, within so many seconds."""
+    def check(self, seconds: float, cancelled: CancelCheck = never_cancelled) -> None:
+        """Raises `ServerAway` or `ServerRefused` unless it answers, within so many seconds, with whatever status."""
 
-        async def ask() -> bool:
+        async def ask() -> None:
             try:
-                await self._client.get("/health", timeout=seconds)
-            except httpx.HTTPError:
-                return False
-            return True
+                response = await self._client.get("/health", timeout=seconds)
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                if not await self._is_https(seconds):
+                    raise
+                raise self.route.speaks_https() from None
+            if response.status_code == 400 and await self._is_https(seconds):
+                raise self.route.speaks_https()
 
-        return self._wait(ask(), cancelled)
+        self._wait(self._retried(ask), cancelled)
+
+    async def _is_https(self, seconds: float) -> bool:
+        """Whether a server that was asked in HTTP and did not understand speaks HTTPS."""
+        if self.address.scheme == "https" or self.route.proxy is not None:
+            return False
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent
+        url = self._client.base_url
+        try:
+            async with asyncio.timeout(seconds):
+                _, writer = await asyncio.open_connection(url.host, url.port or 80, ssl=context)
+        except (OSError, TimeoutError):
+            return False
+        writer.transport.abort()
+        return True
 
     def get(self, path: str, cancelled: CancelCheck = never_cancelled, *, seconds: float = ASK_SECONDS) -> Any:
         """The JSON of a GET, None where the server has no such path. Raises `ServerAway` or `ServerRefused`."""
 
         async def fetch() -> Any:
             response = await self._client.get(path, timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS))
-            if response.status_code in (404, 405):
+            if response.status_code in (404, 405, 501):
                 return None
-            await _check(response, self.address, bad_request=ServerRefused)
+            await self._check(response, bad_request=ServerRefused)
             try:
                 return response.json()
             except ValueError:
@@ -130,8 +140,6 @@ class Connection:
         path: str,
         body: Mapping[str, Any],
         cancelled: CancelCheck = never_cancelled,
-        *,
-        seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The JSON that answers a POST.
@@ -140,12 +148,12 @@ class Connection:
         """
 
         async def fetch() -> Any:
-            timeout = httpx.Timeout(seconds or self._read_seconds, connect=CONNECT_SECONDS)
-            response = await self._client.post(path, json=body, headers=headers, timeout=timeout)
-            await _check(response, self.address)
+            async with asyncio.timeout(max(self._answer_seconds, LATE_SECONDS)):
+                response = await self._client.post(path, json=body, headers=headers)
+            await self._check(response)
             return response.json()
 
-        return self._wait(self._retried(fetch), cancelled)
+        return self._wait(self._retried(fetch), cancelled, _Progress(self._answer_seconds))
 
     def stream(
         self,
@@ -160,30 +168,49 @@ class Connection:
         A connection that drops before the first event is tried once more. `heard` runs in the connection's thread while
         this one waits. Raises what `post` raises.
         """
-        num_heard = 0
+        progress = _Progress(self._answer_seconds)
+        beginning = bytearray()
 
         async def listen() -> bool:
-            nonlocal num_heard
-            async with self._client.stream("POST", path, json=body, headers=headers) as response:
-                await _check(response, self.address)
-                async for event in _events(response):
-                    num_heard += 1
+            async with (
+                asyncio.timeout(max(self._answer_seconds, LATE_SECONDS)) as limit,
+                self._client.stream("POST", path, json=body, headers=headers) as response,
+            ):
+                await self._check(response)
+                async for event in events(_kept(response.aiter_bytes(), beginning)):
+                    if not progress.step():
+                        return True  # nobody listens any more
+                    limit.reschedule(None)
                     if heard(event):
                         return True
-            if not num_heard and "event-stream" not in response.headers.get("content-type", ""):
-                what = f"The server at {self.address} does not stream its answers"
-                raise ServerRefused(f"{what}; `url` must be an OpenAI-compatible server's.")
+            if not progress.num_steps:
+                self._check_silence(response, bytes(beginning))
             return False
 
         broke_off = False
         try:
-            broke_off = self._wait(self._retried(listen, may_retry=lambda: not num_heard), cancelled)
+            broke_off = self._wait(self._retried(listen, may_retry=progress.is_untouched), cancelled, progress)
         except Cancelled:
             broke_off = True
             raise
         finally:
             if broke_off:
                 asyncio.run_coroutine_threadsafe(self._warm(), self._loop)
+
+    async def _check(self, response: httpx.Response, bad_request: type[KeyturnError] = RequestError) -> None:
+        """Raise what the status of a response means, if it is no good one."""
+        if response.status_code >= 300:
+            await response.aread()
+        if (refusal := self.route.refusal(response, bad_request)) is not None:
+            raise refusal
+
+    def _check_silence(self, response: httpx.Response, body: bytes) -> None:
+        """Raise what it means that an answer had no event, unless it is an empty one."""
+        with contextlib.suppress(ValueError):
+            if (message := error_in(json.loads(body))) is not None:
+                raise self.route.could_not(message)
+        if "event-stream" not in response.headers.get("content-type", ""):
+            raise self.route.does_not_stream()
 
     async def _retried(
         self, call: Callable[[], Coroutine[Any, Any, T]], may_retry: Callable[[], bool] = lambda: True
@@ -196,22 +223,23 @@ class Connection:
                 if not may_retry():
                     raise
                 return await call()
-        except httpx.HTTPError as error:
-            what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else "does not answer"
-            logger.info("%s: %s", self.address, type(error).__name__)  # its text may hold the key
-            raise ServerAway(f"The server at {self.address} {what}.") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            what = f"The server at {self.address} does not answer in JSON"
-            raise ServerRefused(f"{what}; `url` must be an OpenAI-compatible server's.") from error
+        except KeyturnError:
+            raise
+        except Exception as error:
+            raise self.route.failure(error) from error
 
     async def _warm(self) -> None:
         try:
             await self._client.get("/health", timeout=CONNECT_SECONDS)
         except Exception as error:
-            logger.debug("No connection ahead: %s", error)
+            logger.debug("No connection ahead: %s", type(error).__name__)
 
-    def _wait(self, work: Coroutine[Any, Any, T], cancelled: CancelCheck) -> T:
-        """The outcome of `work` on the loop; `Cancelled` soon after nobody wants it any more."""
+    def _wait(self, work: Coroutine[Any, Any, T], cancelled: CancelCheck, progress: _Progress | None = None) -> T:
+        """The outcome of `work` on the loop; `Cancelled` soon after nobody wants it any more.
+
+        Work that makes no progress is given up. If it has made none at all it goes on: the server may be loading its
+        model, or reading a long prompt, and is ready once it has.
+        """
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         while True:
             try:
@@ -222,6 +250,54 @@ class Connection:
             if cancelled():
                 future.cancel()
                 raise Cancelled("The request was withdrawn.")
+            if progress is not None and progress.is_stuck():
+                if progress.num_steps:
+                    future.cancel()
+                    raise self.route.fell_silent()
+                raise self.route.is_late(progress.seconds, future)
+
+
+class _Progress:
+    """How an answer comes on. Noted in the connection's thread, looked at in the caller's."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.num_steps = 0
+        self._latest = time.monotonic()
+        self._is_given_up = False
+        self._lock = threading.Lock()
+
+    def step(self) -> bool:
+        """Note that something came; False if nobody waits any more."""
+        with self._lock:
+            self._latest = time.monotonic()
+            self.num_steps += not self._is_given_up
+            return not self._is_given_up
+
+    def is_stuck(self) -> bool:
+        """Whether nothing has come for too long; then it is given up."""
+        with self._lock:
+            self._is_given_up = time.monotonic() - self._latest > self.seconds
+            return self._is_given_up
+
+    def is_untouched(self) -> bool:
+        return not self.num_steps and not self._is_given_up
+
+
+def _trusted(address: Address) -> ssl.SSLContext:
+    """Whose certificates are trusted."""
+    if address.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # is not used
+    if address.ca_file is None:
+        try:
+            return httpx.create_ssl_context()
+        except OSError as error:
+            what = "SSL_CERT_FILE or SSL_CERT_DIR in the environment"
+            raise ModelError(f"{what} names no certificates; unset it, or set `ca_file`.") from error
+    try:
+        return ssl.create_default_context(cafile=os.path.expanduser(address.ca_file))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"`ca_file` must be a PEM file of certificates; {address.ca_file} is none.") from error
 
 
 def _stop(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
@@ -237,46 +313,9 @@ def _stop(loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient) -> None:
         asyncio.run_coroutine_threadsafe(close(), loop)
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a server-sent event stream, up to its `[DONE]`.
-
-    Lines end with a newline only: JSON may hold U+2028 and its like, which other line splitters take for one.
-    """
-    rest = b""
-    async for piece in response.aiter_bytes():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
-            if data == b"[DONE]":
-                return
-            event = json.loads(data) if data else None
-            if isinstance(event, dict):
-                yield event
-
-
-async def _check(response: httpx.Response, address: Address, bad_request: type[KeyturnError] = RequestError) -> None:
-    """Raise what a status means, in a sentence for the user; the same sentence each time, so that it is said once.
-
-    `bad_request` is what it means that a request was bad: where nothing but a path was asked for, the server is.
-    """
-    status = response.status_code
-    if status < 400:
-        return
-    await response.aread()
-    if status in (401, 403):
-        what = "refuses the API key" if address.api_key else "wants an API key"
-        raise ServerRefused(f"The server at {address} {what}; set `api_key`.")
-    if status in (429, 502, 503, 504):
-        raise ServerAway(f"The server at {address} is busy (status {status}); it is asked again in a while.")
-    kind = bad_request if status in (400, 413, 422) else ServerRefused
-    raise kind(f"The server at {address} refuses the request (status {status}): {_reason(response)}")
-
-
-def _reason(response: httpx.Response) -> str:
-    try:
-        found = response.json()
-        error = found.get("error", found)
-        message = error.get("message") if isinstance(error, dict) else error
-    except (ValueError, AttributeError):
-        message = response.text
-    return (str(message).strip().splitlines() or ["no reason given"])[0][:200]
+async def _kept(pieces: AsyncIterator[bytes], beginning: bytearray) -> AsyncIterator[bytes]:
+    """The pieces as they are, the first of them also in `beginning`."""
+    async for piece in pieces:
+        if len(beginning) < KEPT_BYTES:
+            beginning += piece
+        yield piece

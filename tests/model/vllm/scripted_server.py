@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Handler = Callable[["Request"], None]
@@ -23,10 +25,13 @@ class Request:
     def header(self, name: str) -> str | None:
         return self.http.headers.get(name)
 
-    def answer(self, found: Any, status: int = 200) -> None:
+    def answer(self, found: Any, status: int = 200, **headers: str) -> None:
+        """Headers are written with underscores."""
         data = found if isinstance(found, bytes) else json.dumps(found).encode()
         self.http.send_response(status)
         self.http.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.http.send_header(name.replace("_", "-"), value)
         self.http.end_headers()
         self.http.wfile.write(data)
 
@@ -67,9 +72,13 @@ def piece(text: str, finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"text": text, "finish_reason": finish}]}
 
 
+CERTIFICATES = Path(__file__).with_name("certificates")
+"""Each a key and a certificate that is its own authority: `good` and `expired` for 127.0.0.1, `other` for another."""
+
+
 @contextmanager
-def serving(routes: dict[str, Handler]) -> Iterator[Server]:
-    """A server on loopback for the length of a test. What it has no route for is 404."""
+def serving(routes: dict[str, Handler], certificate: str | None = None) -> Iterator[Server]:
+    """A server on loopback for the length of a test, over TLS with a certificate. What it has no route for is 404."""
 
     class Http(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -97,7 +106,12 @@ def serving(routes: dict[str, Handler]) -> Iterator[Server]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Http)
     http.daemon_threads = True
-    server = Server(f"http://127.0.0.1:{http.server_address[1]}", routes)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    server = Server(f"{scheme}://127.0.0.1:{http.server_address[1]}", routes)
     thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from model.errors import Cancelled, EngineError, ModelError, RequestError
-from model.vllm.asking.http import Address, Connection, ServerAway, ServerRefused
+from model.vllm.asking.address import Address
+from model.vllm.asking.failures import ServerAway, ServerRefused
+from model.vllm.asking.http import Connection
 from tests.model.vllm.scripted_server import Request, Server, piece, serving
 
 
@@ -111,7 +113,8 @@ def test_no_server_at_all() -> None:
         pass
     with pytest.raises(ServerAway, match="does not answer"):
         connection(server).get("/v1/models")
-    assert not connection(server).is_up(1.0)
+    with pytest.raises(ServerAway, match="does not answer"):
+        connection(server).check(1.0)
 
 
 def test_what_is_no_address_or_no_file() -> None:

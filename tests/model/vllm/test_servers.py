@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from contextlib import suppress
@@ -21,12 +20,14 @@ from model.request import Request, Sampling
 from model.snapshot import Snapshot
 from model.tokenizer import HubTokenizer
 from model.vllm.asking import fallback
+from model.vllm.asking.address import Address
 from model.vllm.asking.client import VllmEngine
 from model.vllm.asking.discover import Site
+from model.vllm.asking.failures import ServerAway, ServerRefused
 from model.vllm.asking.fallback import FallbackCompleter
-from model.vllm.asking.http import Address, Connection, ServerAway, ServerRefused
 from model.vllm.asking.text import TextTokenizer, format_of
 from model.vllm.routes import digest
+from tests.model.vllm import stand_in
 from tests.model.vllm.scripted_server import Handler, Server, piece, serving
 from tests.model.vllm.scripted_server import Request as HttpRequest
 
@@ -52,8 +53,7 @@ def end_of_line(text: str) -> int | None:
 
 
 def site(server: Server, model: str | None = None, **more: Any) -> Site:
-    settings = {"tokenizer": None, "context_tokens": 2048} | more
-    return Site(Connection(Address(server.url)), model=model, **settings)
+    return stand_in.site(Address(server.url), model=model, **more)
 
 
 def connected(server: Server, model: str | None = None, **more: Any) -> EngineCompleter:
@@ -353,18 +353,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-class Local(EngineCompleter):
-    """Stands in; says that it did."""
-
-    def __init__(self, path: Path) -> None:
-        path.write_text(json.dumps({"default": {"text": "local"}}))
-        made = load_assistant(EngineSettings(engine="scripted", script=str(path))).completer
-        assert isinstance(made, EngineCompleter)
-        self.__dict__.update(made.__dict__)
-
-
 def with_stand_in(server: Server, tmp_path: Path, notices: list[str]) -> FallbackCompleter:
-    return FallbackCompleter(site(server), lambda: Local(tmp_path / "script.json"), notices.append)
+    return stand_in.with_stand_in(site(server), tmp_path, notices)
 
 
 def test_what_stands_in_while_the_server_is_away_and_how_it_comes_back(tmp_path: Path, quick: None) -> None:
