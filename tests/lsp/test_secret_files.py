@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from bracex import expand
 from hypothesis import given
 from hypothesis import strategies as st
+from lsprotocol import types
+from lsprotocol.types import TextDocumentItem
 
+from lsp.features.docstring import Docstrings
+from lsp.features.read_ahead import ReadAhead
 from lsp.session import secret_files
+from lsp.session.documents import Documents
+from lsp.session.engine_thread import EngineThread, Feature
 from lsp.session.secret_files import FOLDERS, LANGUAGES, NAMES, may_hold_secrets, refusal
+from lsp.session.session import Session
+from lsp.session.status import Status
+from tests.lsp.client import serving
 
 SECRETS = """
     /p/.env /p/.ENV /p/.env.local /p/.env.production /p/.envrc /p/.env.example /p/.env.js /p/prod.env
@@ -53,13 +63,13 @@ OTHERS = """
     /p/main.py.bak /p/main.py~ Untitled-1
 """
 SOURCE = """
-    py pyi pyw js jsx mjs cjs ts tsx mts cts vue svelte java kt kts scala groovy clj cljs go rs zig nim c h cc cpp cxx c++
-    hh hpp hxx h++ inl m mm swift dart cs fs vb rb php pl pm lua r jl ex exs erl hs ml mli elm sol tf
+    py pyi pyw js jsx mjs cjs ts tsx mts cts vue svelte java kt kts scala groovy clj cljs go rs zig nim c h cc cpp cxx
+    c++ hh hpp hxx h++ inl m mm swift dart cs fs vb rb php pl pm lua r jl ex exs erl hs ml mli elm sol tf
 """
 
 SECRET_LANGUAGES = """
-    dotenv DotEnv env git-commit git-rebase gitcommit gitrebase gitsendemail hgcommit jj-commit jjdescription netrc passwd
-    pem scminput terraform-vars
+    dotenv DotEnv env git-commit git-rebase gitcommit gitrebase gitsendemail hgcommit jj-commit jjdescription netrc
+    passwd pem scminput terraform-vars
 """
 
 SECRET_PATHS = SECRETS.split()
@@ -121,3 +131,90 @@ def test_the_refusal_says_what_to_do() -> None:
         ".env may hold secrets, so it is not read. `secret_files = true` in your own settings allows it."
     )
     assert refusal(None).startswith("This document may hold secrets")
+
+
+# In the running server
+
+DOCUMENTS = [
+    ("file:///project/.env", "plaintext"),
+    ("file:///project/.git/COMMIT_EDITMSG", "plaintext"),
+    ("file:///home/.ssh/notes.py", "python"),
+    ("untitled:Untitled-1", "dotenv"),
+    ("file:///project/%2Eenv", "python"),
+]
+FUNCTION = "def add(first, second):\n    return first + second\n"
+
+
+@pytest.mark.parametrize(("uri", "language"), DOCUMENTS)
+def test_nothing_of_a_secret_file_reaches_the_engine_without_leave(tmp_path: Path, uri: str, language: str) -> None:
+    position = {"textDocument": {"uri": uri}, "position": {"line": 1, "character": 4}}
+    for allowed in (False, True):
+        with serving(tmp_path) as client:
+            client.initialize(options={"secretFiles": allowed})
+            client.open(uri, FUNCTION, language)
+            assert client.texts(uri, 1, 4) == (["hello"] if allowed else [])
+            assert client.texts(uri, 1, 4, kind=1) == (["hello"] if allowed else [])
+            client.request("keyturn/docstring", position)
+            stats = client.stats(uri)
+            assert (stats["engine_requests"], stats["counts"] is not None) == ((2, True) if allowed else (0, False))
+
+
+class NotingEngine(EngineThread):
+    """Notes which documents work is asked for; nothing runs."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def when_idle(self, document: str, work: object) -> None:
+        self.asked.append(document)
+
+    async def run(self, document: str, feature: Feature, work: object) -> None:
+        self.asked.append(document)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("uri", "language"), [*DOCUMENTS, ("file:///project/secrets.py", "python")])
+async def test_only_what_holds_no_secrets_is_read_ahead_or_documented(uri: str, language: str) -> None:
+    documents, engine = Documents(), NotingEngine()
+    session = Session(documents, engine, Status.__new__(Status))
+    read_ahead = ReadAhead(session)
+    documents.open(TextDocumentItem(uri, language, 1, FUNCTION))
+    read_ahead._encode_when_idle(uri)
+    await Docstrings(session, read_ahead).suggest(
+        types.TextDocumentPositionParams(types.TextDocumentIdentifier(uri), types.Position(1, 4))
+    )
+    assert engine.asked == ([uri] * 2 if uri.endswith("secrets.py") else [])
+
+
+def test_the_status_says_why_there_are_no_suggestions_where_the_user_is(tmp_path: Path) -> None:
+    secret, other, excluded = (f"file:///project/{name}" for name in (".env", "main.py", "a.sql"))
+    with serving(tmp_path) as client:
+        client.initialize(
+            root=Path("/project"), options={"disabledGlobs": ["*.sql"]}, experimental={"keyturnStatus": True}
+        )
+        client.notified("keyturn/status", state="ready")
+
+        def told() -> list[str]:
+            client.stats(other)
+            return [m["params"]["message"] for m in client.notifications if m["method"] == "keyturn/status"]
+
+        def go_to(uri: str) -> None:
+            position = {"line": 0, "character": 0}
+            client.notify("keyturn/caret", {"textDocument": {"uri": uri}, "position": position})
+
+        for uri in (secret, other, excluded):
+            client.open(uri, "x")
+        assert told()[-1] == ""
+        go_to(secret)
+        go_to(secret)
+        assert told()[-2:] == ["", refusal(".env")]
+        go_to(other)
+        assert told()[-1] == ""
+        assert client.complete(excluded, 0, 1) == []
+        assert "`disabled_globs`" in told()[-1]
+        client.notify("workspace/didChangeConfiguration", {"settings": {"keyturn": {"seed": 1}}})
+        assert told()[-1] == ""
+        go_to(secret)
+        assert told()[-1] == refusal(".env")
+        client.close(secret)
+        assert told()[-1] == ""
