@@ -30,15 +30,11 @@ from lsp.session.documents import Documents
 from lsp.session.engine_thread import EngineThread
 from lsp.session.session import Session
 from lsp.session.settings import (
-    Configuration,
-    Settings,
-    SettingsLayer,
-    configure,
     editor_layer,
     is_of_others,
-    standard_layers,
 )
 from lsp.session.status import Status
+from lsp.session.window_settings import WindowSettings, merge, read_files
 from lsp.wire.protocol import CARET_METHOD, DOCSTRING_METHOD, KeyturnProtocol
 from lsp.wire.transport import claim_stdio, converse_over_stdio, converse_over_tcp, is_alive, watch_parent
 
@@ -64,17 +60,16 @@ class KeyturnServer(LanguageServer):
         self.status = Status(self)
         self.engine = EngineThread(self.status)
         self.documents = Documents()
-        self.session = Session(self.documents, self.engine, self.status, roots=self._roots)
+        self.session = Session(self.documents, self.engine, self.status)
         self.acceptance = Acceptance()
         self.read_ahead = ReadAhead(self.session)
         self.inline = InlineCompletion(self.session, self.acceptance, self.read_ahead)
         self.docstrings = Docstrings(self.session, self.read_ahead)
         self.protocol.on_unreadable = self._unreadable
-        self.configuration = Configuration()
-        self._outer_layers: list[SettingsLayer] = []
-        self._outer_problems: list[str] = []
+        self._files = read_files([])
         self._initial_layer = self._editor_layer = editor_layer(None)
-        self._root: Path | None = None
+        self._lone_root: Path | None = None
+        self._here: str | None = None
         self._pulls_configuration = False
         _register(self)
 
@@ -91,8 +86,8 @@ class KeyturnServer(LanguageServer):
             _lose(self, raw_params)
 
     @property
-    def settings(self) -> Settings:
-        return self.configuration.settings
+    def settings(self) -> WindowSettings:
+        return self.session.settings
 
     def initialize(self, params: types.InitializeParams) -> None:
         """Learn what the client is and can; nothing is loaded yet."""
@@ -104,18 +99,18 @@ class KeyturnServer(LanguageServer):
         self.session.takes_snippets = bool(own.get("keyturnSnippets"))
         self.status.shows_progress = bool(capabilities.window and capabilities.window.work_done_progress)
         self._pulls_configuration = bool(capabilities.workspace and capabilities.workspace.configuration)
-        self._root = _root_of(params)
-        self._outer_layers, self._outer_problems = standard_layers(self._root)
+        self._lone_root = None if params.workspace_folders else _root_of(params)
+        self._files = read_files(self._folders())
         self._initial_layer = editor_layer(params.initialization_options)
         # An editor in another container has a process that cannot be seen from here; it is not watched.
         if params.process_id is not None and is_alive(params.process_id):
             self.spawn(watch_parent(params.process_id, lambda: self.protocol.end(1)))
         self._configure()
 
-    def _roots(self) -> Iterator[Path]:
-        """The folders of the project, as the client last named them."""
-        if self._root is not None:
-            yield self._root
+    def _folders(self) -> Iterator[Path]:
+        """The folders of the window, as the client last named them."""
+        if self._lone_root is not None:
+            yield self._lone_root
         yield from _paths_of(folder.uri for folder in self.protocol.workspace.folders.values())
 
     async def begin(self) -> None:
@@ -130,12 +125,25 @@ class KeyturnServer(LanguageServer):
         """The editor's settings have changed: it sent them, or sent nothing and is asked. Files are read again."""
         if isinstance(raw, dict) and isinstance(raw.get("keyturn"), dict):
             self._initial_layer = editor_layer(None)  # even a section without settings takes the first ones back
-        self._outer_layers, self._outer_problems = standard_layers(self._root)
+        self._files = read_files(self._folders())
         if editor_layer(raw).values or not self._pulls_configuration:
             self._hear_editor(raw)
         else:
             await self._pull_configuration()
         self._take_settings()
+
+    def folders_changed(self) -> None:
+        self._files = read_files(self._folders())
+        self._take_settings()
+
+    def is_in(self, uri: str) -> None:
+        """The user is in this document; if nothing is suggested there the status says why."""
+        self._here = uri
+        self.tell_why_quiet()
+
+    def tell_why_quiet(self) -> None:
+        document = None if self._here is None else self.documents.get(self._here)
+        self.status.quiet((document and self.session.why_quiet(document)) or "")
 
     def stats(self, uri: str, *, digest: bool) -> dict[str, Any]:
         """What `keyturn/stats` answers. Counts are of the session, the rest is of one document."""
@@ -172,19 +180,19 @@ class KeyturnServer(LanguageServer):
         self._load_engine()
 
     def _configure(self) -> None:
-        layers = [*self._outer_layers, self._initial_layer, self._editor_layer]
-        self.configuration = configure(layers, self._outer_problems)
-        set_up_logging(self.settings.log_level, self.settings.log_file)
-        self.inline.settings_changed(self.settings)
+        settings = merge(self._files, [self._initial_layer, self._editor_layer])
+        set_up_logging(settings.first.log_level, settings.first.log_file)
+        self.inline.settings_changed(settings)
+        self.tell_why_quiet()
 
     def _report_problems(self) -> None:
-        for problem in self.configuration.problems:
+        for problem in self.settings.problems:
             logger.warning("%s", problem)
             self.status.say_once(problem, types.MessageType.Warning)
 
     def _load_engine(self) -> None:
-        if self.settings.enabled:
-            self.engine.load(self.settings.for_engine())
+        if self.settings.are_suggestions_wanted:
+            self.engine.load(self.settings.first.for_engine())
         elif self.engine.state.phase == "waiting":
             self.status.switched_off()
 
@@ -226,6 +234,7 @@ def _register(server: KeyturnServer) -> None:
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(_did_close)
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_inline_completion)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(_did_change_configuration)
+    server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(_did_change_workspace_folders)
     server.feature(CARET_METHOD)(_caret_moved)
     server.feature(DOCSTRING_METHOD)(_docstring)
     server.feature(STATS_METHOD)(_stats)
@@ -272,12 +281,14 @@ def _lose(ls: KeyturnServer, raw_params: object) -> None:
 def _did_close(ls: KeyturnServer, params: types.DidCloseTextDocumentParams) -> None:
     ls.documents.close(params.text_document.uri)
     ls.inline.closed(params.text_document.uri)
+    ls.tell_why_quiet()
 
 
 def _caret_moved(ls: KeyturnServer, params: types.TextDocumentPositionParams) -> None:
     """Someone has gone elsewhere: what a suggestion needs there is encoded before one is asked for."""
     document = ls.documents.get(params.text_document.uri)
     if document is not None:
+        ls.is_in(params.text_document.uri)
         position = params.position
         document.caret = document.text.offset_at(position.line, position.character, ls.documents.encoding)
         ls.read_ahead.changed(document)
@@ -286,15 +297,21 @@ def _caret_moved(ls: KeyturnServer, params: types.TextDocumentPositionParams) ->
 async def _inline_completion(
     ls: KeyturnServer, params: types.InlineCompletionParams
 ) -> list[types.InlineCompletionItem] | None:
+    ls.is_in(params.text_document.uri)
     return await ls.inline.suggest(params)
 
 
 async def _docstring(ls: KeyturnServer, params: types.TextDocumentPositionParams) -> types.TextEdit | None:
+    ls.is_in(params.text_document.uri)
     return await ls.docstrings.suggest(params)
 
 
 async def _did_change_configuration(ls: KeyturnServer, params: types.DidChangeConfigurationParams) -> None:
     await ls.reconfigure(params.settings)
+
+
+def _did_change_workspace_folders(ls: KeyturnServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    ls.folders_changed()
 
 
 def _stats(ls: KeyturnServer, params: object) -> dict[str, Any]:
@@ -340,10 +357,8 @@ async def _until_closed(server: KeyturnServer, conversation: Any) -> int:
 
 
 def _root_of(params: types.InitializeParams) -> Path | None:
-    """The folder of the project: the first workspace folder, else what older clients say."""
-    uris = [folder.uri for folder in params.workspace_folders or []]
-    uris += [params.root_uri] if params.root_uri else []
-    paths = [*_paths_of(uris), *([Path(params.root_path)] if params.root_path else [])]
+    """The folder of the project, as clients say it that know one only."""
+    paths = [*_paths_of([params.root_uri or ""]), *([Path(params.root_path)] if params.root_path else [])]
     return paths[0] if paths else None
 
 

@@ -21,6 +21,8 @@ from ast_tools.languages import Language, language_for
 from ast_tools.text import Text, diff
 from lsp.commands.exits import DONE, ENGINE_FAILED, NO, UsageError
 from lsp.commands.headless import answer_as_json, configuration_for, current_folder, load, warn, write_line
+from lsp.session.documents import path_of
+from lsp.session.secret_files import may_hold_secrets, refusal
 from lsp.session.settings import Settings
 from model.engine_completer import MAX_DOCUMENTS
 from model.errors import EngineError, KeyturnError, ModelError
@@ -102,7 +104,7 @@ class Batch:
         try:
             raw = _parse(line, number)
             request_id = raw.get("id")
-            return self._complete(_check(raw, self._settings.max_tokens, self._stop), number)
+            return self._complete(_check(raw, self._settings, self._stop), number)
         except (BadLineError, KeyturnError) as error:
             self.has_failed |= isinstance(error, (EngineError, ModelError))
             return {"id": request_id, "error": str(error)}
@@ -154,19 +156,24 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no value of JSON")
 
 
-def _check(raw: dict[str, Any], max_tokens: int, stop: Stop) -> BatchRequest:
+def _check(raw: dict[str, Any], settings: Settings, stop: Stop) -> BatchRequest:
     language = _field(raw, "language", str, None)
+    document = _field(raw, "document", str, None)
+    if not settings.secret_files and any(
+        may_hold_secrets(name, language) for name in (document, path_of(document or ""))
+    ):
+        raise BadLineError(refusal(document))
     asked_stop = stop if raw.get("stop") is None else raw["stop"]
     if asked_stop not in get_args(Stop):
         raise BadLineError('`stop` must be "line", "block" or "none".')
-    asked_tokens = _field(raw, "max_tokens", int, max_tokens)
+    asked_tokens = _field(raw, "max_tokens", int, settings.max_tokens)
     if not 1 <= asked_tokens <= _MAX_TOKENS:
         raise BadLineError(f"`max_tokens` must be from 1 to {_MAX_TOKENS}.")
     return BatchRequest(
         id=raw.get("id"),
         prefix=_field(raw, "prefix", str),
         suffix=_field(raw, "suffix", str, ""),
-        document=_field(raw, "document", str, None),
+        document=document,
         language=None if language is None else language_for(None, language),
         max_tokens=asked_tokens,
         stop=asked_stop,

@@ -10,7 +10,7 @@ from pathlib import Path
 from ast_tools.languages import language_for
 from ast_tools.text import PositionEncoding, Text
 from lsp.commands.exits import DONE, UsageError
-from lsp.commands.headless import answer_as_json, configuration_for, load, say, warn, write_line
+from lsp.commands.headless import answer_as_json, configuration_for, load, refuse_secrets, say, warn, write_line
 from model.snapshot import Snapshot
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -19,10 +19,11 @@ _COUNTED = "; the first is 1"
 
 def run(options: argparse.Namespace) -> int:
     path, line, column = _target(options.target)
-    text = _read(path)
-    caret = _caret(text, path, line, column)
     configuration = configuration_for(path.parent, options)
     warn(configuration)
+    refuse_secrets(path, configuration.settings)
+    text = _read(path)
+    caret = _caret(text, path, line, column)
     assistant = load(configuration.settings)
     snapshot = Snapshot(path.resolve().as_uri(), text, path=str(path), language=language_for(str(path)))
     request = replace(configuration.settings.request(snapshot, caret), stop=options.stop)

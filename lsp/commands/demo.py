@@ -25,6 +25,7 @@ from ast_tools.languages import language_for
 from ast_tools.text import Edit, PositionEncoding, Text, encode
 from lsp.client import EditorClient, ServerFailed, position
 from lsp.commands.exits import DONE, ENGINE_FAILED, UsageError
+from lsp.commands.headless import configuration_for, refuse_secrets
 from lsp.server import STATS_METHOD
 
 DEFAULT_FILE = "shlex.py"
@@ -65,6 +66,7 @@ class Outcome:
 def run(file: str | None, picture: str | None = None) -> int:
     """Run the session and print it, to an SVG picture too if one is wanted; the exit status."""
     path = Path(file) if file else Path(sysconfig.get_path("stdlib")) / DEFAULT_FILE
+    refuse_secrets(path, configuration_for(path.parent).settings)
     text = _read(path)
     if picture is not None and Path(picture).is_dir():
         raise UsageError(f"{picture} is a folder; name a file in it.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsp.commands.exits import UsageError
 from lsp.log import set_up_logging
+from lsp.session.secret_files import may_hold_secrets, refusal
 from lsp.session.settings import (
     Configuration,
     Settings,
@@ -55,6 +56,14 @@ def warn(configuration: Configuration) -> None:
 def say(message: str) -> None:
     """A line to standard error, which is not the answer."""
     sys.stderr.write(f"keyturn: {message}\n")
+
+
+def refuse_secrets(path: Path, settings: Settings) -> None:
+    """Before a file is read: one that may hold secrets needs the user's leave, by whatever name it goes."""
+    if not settings.secret_files and any(
+        may_hold_secrets(str(name), None) for name in (path.absolute(), path.resolve())
+    ):
+        raise UsageError(refusal(str(path)))
 
 
 def load(settings: Settings) -> Assistant:

@@ -37,7 +37,7 @@ class Docstrings:
             return None
         text, num_changes, encoding = document.text, document.num_changes, session.documents.encoding
         caret = text.offset_at(params.position.line, params.position.character, encoding)
-        request = session.settings.request(document.snapshot, caret)
+        request = session.settings_of(document).request(document.snapshot, caret)
 
         def work(assistant: Assistant, cancelled: CancelCheck) -> Suggestion | None:
             from model.assistant.docstring import suggest_docstring  # Imports tree_sitter: not while the server starts.

@@ -22,7 +22,7 @@ from lsp.features.read_ahead import ReadAhead
 from lsp.features.typed_through import Remembered
 from lsp.session.documents import Document
 from lsp.session.session import Session
-from lsp.session.settings import Settings
+from lsp.session.window_settings import WindowSettings
 from model.assistant.suggestion import Suggestion, Suggestions
 from model.engine import Completion
 from model.errors import Cancelled, EngineError, KeyturnError
@@ -101,7 +101,7 @@ class InlineCompletion:
         """Ask the model, in its thread, and remember the answer. Nothing to suggest when it fails."""
         uri, num_changes = document.snapshot.document, document.num_changes
         snapshot = document.snapshot if place.selected is None else document.suppose(place.selected)
-        settings, request_number = self.session.settings, latest.num_requests
+        settings, request_number = self.session.settings_of(document), latest.num_requests
         request = settings.request(snapshot, place.caret, num_items=MAX_ITEMS if explicit else 1)
         self.acceptance.counts.engine_requests += 1
 
@@ -123,7 +123,7 @@ class InlineCompletion:
         except KeyturnError as error:
             logger.info("No suggestion: %s", error)
             return ()
-        if self.session.settings is settings:
+        if self.session.settings_of(document) is settings:
             latest.remembered = Remembered(place.text, place.caret, answer.items, explicit)
         latest.completion, latest.shown_as = answer.completion, None
         if self.session.documents.get(uri) is document and document.num_changes == num_changes:
@@ -138,7 +138,7 @@ class InlineCompletion:
             latest.num_requests += 1
         self.session.engine.forget(uri)
 
-    def settings_changed(self, settings: Settings) -> None:
+    def settings_changed(self, settings: WindowSettings) -> None:
         """Suggestions made under other settings are no longer served, nor asked for where none are wanted now."""
         self.session.settings = settings
         for latest in self.latest.values():

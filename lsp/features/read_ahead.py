@@ -50,14 +50,15 @@ class ReadAhead:
 
     def refresh(self, uri: str) -> None:
         """Refresh the document's stale tokens while nobody asks."""
-        if self.session.settings.idle_refresh:
+        document = self.session.documents.get(uri)
+        if document is not None and self.session.settings_of(document).idle_refresh:
             self.session.engine.when_idle(uri, lambda assistant, cancelled: assistant.refresh(uri, cancelled))
 
     def _encode_when_idle(self, uri: str) -> None:
         self._timers.pop(uri, None)
         document = self.session.documents.get(uri)
         if document is not None and self.session.is_wanted(document):
-            settings = self.session.settings
+            settings = self.session.settings_of(document)
             request = settings.request(document.snapshot, document.caret)
             self.session.engine.when_idle(uri, _EncodeAhead(request, settings.idle_refresh))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from lsp.session.documents import Document, Documents
 from lsp.session.engine_thread import EngineThread
 from lsp.session.settings import Settings
+from lsp.session.window_settings import WindowSettings
 
 
 class Reporter(Protocol):
@@ -31,12 +30,18 @@ class Session:
     documents: Documents
     engine: EngineThread
     reporter: Reporter
-    settings: Settings = field(default_factory=Settings)
-    roots: Callable[[], Iterable[Path]] = tuple
-    """The folders of the project now."""
+    settings: WindowSettings = field(default_factory=WindowSettings)
     takes_snippets: bool = False
     """Whether the client has said that it expands snippets."""
 
+    def settings_of(self, document: Document) -> Settings:
+        """Those that a document follows."""
+        return self.settings.at(document.snapshot.path)
+
+    def why_quiet(self, document: Document) -> str | None:
+        """Why nothing is suggested in a document, in a sentence; None where it is."""
+        return self.settings.why_quiet(document.snapshot.path, document.language_id)
+
     def is_wanted(self, document: Document) -> bool:
         """Whether suggestions are wanted in a document."""
-        return self.settings.allows(document.snapshot.path, document.language_id, self.roots())
+        return self.why_quiet(document) is None

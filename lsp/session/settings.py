@@ -2,13 +2,12 @@
 
 Later layers win: the defaults, the user's `config.toml`, the project's `[tool.keyturn]` or `keyturn.toml`, `KEYTURN_…`
 variables, the editor's `keyturn.*` settings, the command line. A value that does not fit is reported and the layer
-below counts. A project's own file may not say where code is sent or what is loaded or run: a cloned repository must
-not be able to read its reader's code.
+below counts. A project's own file may not say where code is sent, or what is loaded, run or read: a cloned repository
+must not be able to read its reader's code, nor their secrets.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import tomllib
@@ -19,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lsp.session.globs import compiled, unfit
+from lsp.session.secret_files import may_hold_secrets, refusal
 from model.factory import EngineSettings
 from model.request import Request, ReuseMode, Sampling, Stop
 from model.snapshot import Snapshot
@@ -30,6 +31,9 @@ CLIENT_ONLY = frozenset({"trace", "server", "path", "command", "commands"})
 
 REFUSED_IN_PROJECTS = frozenset({"command", "commands"})
 """Not settings of the server; named here so that a project that tries them hears why they do nothing."""
+
+_BETWEEN_ITEMS = re.compile(r",(?![^{}]*\})")
+"""Commas outside of braces."""
 
 _STOPS: dict[str, Stop] = {"auto": "auto", "never": "line", "always": "block"}
 _MAX_FILE_BYTES = 1024 * 1024
@@ -120,7 +124,12 @@ class Settings:
     )
     disabled_languages: tuple[str, ...] = _setting((), "Languages (as the editor names them) without suggestions.")
     disabled_globs: tuple[str, ...] = _setting(
-        (), "Files without suggestions, as patterns on the path within the project or on the file name."
+        (), "Files without suggestions, as patterns like those of `.gitignore`, also with `{a,b}` and `~/`."
+    )
+    secret_files: bool = _setting(
+        False,
+        "Whether files that may hold secrets are read, too: `.env`, keys, credentials, commit messages and the like.",
+        in_projects=False,
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting("warning", "How much is logged.")
     log_file: str | None = _setting(None, "File to log to instead of standard error.", in_projects=False)
@@ -154,16 +163,17 @@ class Settings:
             reuse=self.reuse,
         )
 
-    def allows(self, path: str | None, language_id: str | None, roots: Iterable[Path]) -> bool:
-        """Whether suggestions are wanted in this file; `roots` are the folders of the project."""
-        if not self.enabled or language_id in self.disabled_languages:
-            return False
-        if path is None or not self.disabled_globs:
-            return True
-        file = Path(path)
-        names = [file.name, file.as_posix()]
-        names += [file.relative_to(root).as_posix() for root in roots if file.is_relative_to(root)]
-        return not any(fnmatch.fnmatchcase(name, glob) for glob in self.disabled_globs for name in names)
+    def why_quiet(self, path: str | None, language_id: str | None, folders: Iterable[Path]) -> str | None:
+        """Why nothing is suggested in a file, in a sentence; None where it is. `folders` are those of the project."""
+        if not self.enabled:
+            return "Suggestions are switched off in the settings."
+        if language_id in self.disabled_languages:
+            return "Suggestions are switched off in this language (`disabled_languages`)."
+        if path is not None and self.disabled_globs and compiled(self.disabled_globs).fit(path, folders):
+            return "Suggestions are switched off in this file (`disabled_globs`)."
+        if not self.secret_files and may_hold_secrets(path, language_id):
+            return refusal(path)
+        return None
 
 
 @dataclass(frozen=True)
@@ -312,8 +322,8 @@ def _apply(settings: Settings, layer: SettingsLayer) -> tuple[Settings, list[str
         setting = known.get(name)
         if layer.is_project and (name in REFUSED_IN_PROJECTS or (setting and not setting.metadata["in_projects"])):
             problems.append(
-                f"`{name}` is ignored in {layer.origin}: a project may not choose what is loaded or run, or where "
-                "code is sent; set it in your own settings."
+                f"`{name}` is ignored in {layer.origin}: a project may not choose what is loaded, run or read, or "
+                "where code is sent; set it in your own settings."
             )
             continue
         if setting is None:
@@ -325,6 +335,10 @@ def _apply(settings: Settings, layer: SettingsLayer) -> tuple[Settings, list[str
             shown = "what it is" if setting.metadata["is_secret"] else _shown(value)
             problems.append(f"`{name}` in {layer.origin} must be {error}, not {shown}; it is ignored.")
             continue
+        if name == "disabled_globs":
+            problems += [
+                f"`{name}` in {layer.origin}: no file fits the pattern {_shown(bad)}." for bad in unfit(checked)
+            ]
         if layer.is_project and name in _NARROWED:
             checked = _narrowed(getattr(settings, name), checked)
         settings = replace(settings, **{name: checked})
@@ -332,8 +346,11 @@ def _apply(settings: Settings, layer: SettingsLayer) -> tuple[Settings, list[str
 
 
 def _narrowed(users: Any, projects: Any) -> Any:
-    """What a project makes of a setting that says where suggestions are wanted: fewer places, never more."""
-    return users and projects if isinstance(users, bool) else tuple(dict.fromkeys((*users, *projects)))
+    """What a project makes of a setting that says where suggestions are wanted: fewer places, never more.
+
+    The user's patterns come last: then those that take others back can take back the project's, not the other way.
+    """
+    return users and projects if isinstance(users, bool) else (*projects, *users)
 
 
 _NARROWED = ("enabled", "disabled_languages", "disabled_globs")
@@ -369,7 +386,7 @@ def _check(hint: Any, value: Any, limits: Mapping[str, Any], *, from_text: bool)
             raise ValueError("one of " + ", ".join(f'"{choice}"' for choice in get_args(hint)))
         return value
     if get_origin(hint) is tuple:
-        items = [item.strip() for item in value.split(",") if item.strip()] if from_text else value
+        items = [item.strip() for item in _BETWEEN_ITEMS.split(value) if item.strip()] if from_text else value
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
             raise ValueError("a list of strings")
         return tuple(items)

@@ -47,6 +47,7 @@ class Status:
         self._progress: LoadProgress | None = None
         self._last_ms: float | None = None
         self._loading: tuple[str, int | None] | None = None
+        self._quiet = ""
         self.wants_status = False
         self.shows_progress = False
 
@@ -85,6 +86,12 @@ class Status:
         """Show a message in the editor."""
         self._client.window_show_message(types.ShowMessageParams(type=kind, message=f"keyturn: {message}"))
 
+    def quiet(self, reason: str) -> None:
+        """Why nothing is suggested where the user is now; empty where it is."""
+        if reason != self._quiet:
+            self._quiet = reason
+            self._send()
+
     def switched_off(self) -> None:
         """No engine is loaded, since the settings want no suggestions."""
         self._loading = ("Suggestions are switched off in the settings.", None)
@@ -93,7 +100,7 @@ class Status:
     def _send(self) -> None:
         if not self.wants_status:
             return
-        message, percent = self._loading or (self._engine.error, None)
+        message, percent = self._loading or (self._engine.error or self._quiet, None)
         self._client.send_notification(
             STATUS_METHOD,
             {

@@ -112,6 +112,9 @@ def test_tokens_tile_the_text(tmp_path: Path) -> None:
         (["complete", "a.py:1:1", "--max-tokens", "0"], "--max-tokens must be a whole number from 1 to 1024, not 0."),
         (["complete", "a.py:1:1", "--max-tokens", "many"], "invalid int"),
         (["complete", "a.py:1:1", "--reuse", "some"], "invalid choice"),
+        (["complete", ".env:1:1"], ".env may hold secrets, so it is not read. `secret_files = true`"),
+        (["complete", "link.txt:1:1"], "link.txt may hold secrets"),
+        (["demo", ".env"], ".env may hold secrets"),
         (["complete", "--batch", "none.jsonl"], "none.jsonl cannot be read"),
         (["demo", "a.py", "--svg", "."], ". is a folder; name a file in it."),
         (["serve", "--tcp", "here"], "HOST:PORT"),
@@ -128,12 +131,24 @@ def test_wrong_use_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     (tmp_path / "a.py").write_text("pri\n", encoding="utf-8")
     (tmp_path / "binary").write_bytes(b"\x7fELF\x00\x01")
     (tmp_path / "latin1.py").write_bytes(b"caf\xe9")
+    (tmp_path / ".env").write_text("TOKEN=\n", encoding="utf-8")
+    (tmp_path / "link.txt").symlink_to(".env")
     result = keyturn(tmp_path, *arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("keyturn: ")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+def test_a_file_with_secrets_is_completed_with_the_user_s_leave_only(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TOKEN=", encoding="utf-8")
+    (tmp_path / "keyturn.toml").write_text("secret_files = true", encoding="utf-8")
+    result = keyturn(tmp_path, "complete", ".env:1:7", "--json")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert ["`secret_files` is ignored" in line for line in result.stderr.splitlines()] == [True, False]
+    (tmp_path / "keyturn.toml").unlink()
+    assert keyturn(tmp_path, "complete", ".env:1:7", KEYTURN_SECRET_FILES="1").stdout == "hello\n"
 
 
 def test_a_failing_engine_is_status_3(tmp_path: Path) -> None:
@@ -234,6 +249,24 @@ def test_batch_goes_on_after_bad_lines(tmp_path: Path) -> None:
     assert [set(answer) for answer in errors] == [{"id", "error"}] * len(bad)
     assert [answer["id"] for answer in errors] == [None, None, None, 1, 2, 3, 4, 5, 6]
     assert (last["id"], last["text"]) == (7, "hello")
+
+
+def test_batch_answers_why_a_file_with_secrets_is_not_read(tmp_path: Path) -> None:
+    requests = [
+        {"id": 1, "prefix": "x", "document": ".env"},
+        {"id": 2, "prefix": "x", "document": "file:///home/me/%2Essh/config"},
+        {"id": 3, "prefix": "x", "document": "folder#1/.netrc"},
+        {"id": 4, "prefix": "x", "language": "dotenv"},
+        {"id": 5, "prefix": "x", "document": "secrets.py"},
+        {"id": 6, "prefix": "x"},
+    ]
+    answers = batch(tmp_path, *requests)
+    assert [answer["id"] for answer in answers if "`secret_files = true`" in answer.get("error", "")] == [1, 2, 3, 4]
+    assert answers[0]["error"].startswith(".env may hold secrets")
+    assert [answer["text"] for answer in answers[4:]] == ["hello"] * 2
+    (tmp_path / "config" / "keyturn").mkdir(parents=True)
+    (tmp_path / "config" / "keyturn" / "config.toml").write_text("secret_files = true")
+    assert [answer.get("text") for answer in batch(tmp_path, *requests)] == ["hello"] * 6
 
 
 def test_batch_reads_what_other_programs_write(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def test_a_bad_value_is_named_and_its_default_used(values: dict[str, Any], expec
     assert configuration.settings == Settings()
 
 
-@pytest.mark.parametrize("name", ["engine", "model", "script", "url", "api_key", "command", "commands", "log_file"])
+@pytest.mark.parametrize(
+    "name", ["engine", "model", "script", "url", "api_key", "command", "commands", "log_file", "secret_files"]
+)
 def test_a_project_may_not_choose_what_is_loaded_or_where_code_goes(tmp_path: Path, name: str) -> None:
     (tmp_path / "keyturn.toml").write_text(f'{name} = "evil"\nmax_tokens = 9\n')
     (tmp_path / "pyproject.toml").write_text(f'[tool.keyturn]\n{name} = "evil"\n')
@@ -72,9 +74,28 @@ def test_a_project_takes_places_away_and_adds_none(tmp_path: Path) -> None:
     layers, _ = standard_layers(tmp_path, environment={})
     found = configure([users, *layers]).settings
     assert not found.enabled
-    assert (found.disabled_globs, found.disabled_languages) == (("*.env", "*.sql"), ("text",))
+    assert (found.disabled_globs, found.disabled_languages) == (("*.sql", "*.env"), ("text",))
     found = configure([users, *layers, editor_layer({"enabled": True, "disabledGlobs": []})]).settings
     assert found.enabled and found.disabled_globs == ()
+
+
+def test_a_project_cannot_take_back_what_the_user_excludes(tmp_path: Path) -> None:
+    """The user can take back what the project excludes."""
+    (tmp_path / "keyturn.toml").write_text('disabled_globs = ["!a.sql", "!deep/", "*.js", "*.ts"]\n')
+    users = SettingsLayer("x", {"disabled_globs": ["*.sql", "deep/", "!a.js"]})
+    found = configure([users, *standard_layers(tmp_path, environment={})[0]]).settings
+    names = ["a.sql", "deep/a.py", "a.ts", "a.js", "a.py"]
+    assert [name for name in names if not found.why_quiet(str(tmp_path / name), None, [tmp_path])] == ["a.js", "a.py"]
+
+
+def test_a_pattern_that_can_match_nothing_is_named_and_the_others_count() -> None:
+    patterns = ["*.sql", "../x", "*.{pem,key"]
+    configuration = configure([SettingsLayer("x", {"disabled_globs": patterns})])
+    assert configuration.problems == (
+        "`disabled_globs` in x: no file fits the pattern '../x'.",
+        "`disabled_globs` in x: no file fits the pattern '*.{pem,key'.",
+    )
+    assert configuration.settings.why_quiet("/p/a.sql", None, ())
 
 
 def test_the_environment_is_text() -> None:
@@ -82,13 +103,15 @@ def test_the_environment_is_text() -> None:
         "KEYTURN_ENABLED": "no",
         "KEYTURN_MAX_TOKENS": "7",
         "KEYTURN_TEMPERATURE": "0.5",
-        "KEYTURN_DISABLED_GLOBS": "*.env, secret/*",
+        "KEYTURN_DISABLED_GLOBS": "*.env, secret/*, *.{pem,key}, {a,b}/",
+        "KEYTURN_SECRET_FILES": "1",
         "KEYTURN_SEED": "",
         "KEYTURN_THREADS": "two",
         "HOME": "/",
     }
     configuration = configure([environment_layer(variables)])
-    expected = Settings(enabled=False, max_tokens=7, temperature=0.5, disabled_globs=("*.env", "secret/*"))
+    globs = ("*.env", "secret/*", "*.{pem,key}", "{a,b}/")
+    expected = Settings(enabled=False, max_tokens=7, temperature=0.5, disabled_globs=globs, secret_files=True)
     assert configuration.settings == expected
     assert len(configuration.problems) == 1
 
@@ -136,20 +159,23 @@ def test_the_projects_root_is_the_nearest_folder_with_settings(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("settings", "path", "language", "allowed"),
+    ("settings", "path", "language", "reason"),
     [
-        (Settings(), "/p/a.py", "python", True),
-        (Settings(enabled=False), "/p/a.py", "python", False),
-        (Settings(disabled_languages=("python",)), "/p/a.py", "python", False),
-        (Settings(disabled_globs=("*.env",)), "/p/x/prod.env", "plaintext", False),
-        (Settings(disabled_globs=("secret/*",)), "/p/secret/a.py", "python", False),
-        (Settings(disabled_globs=("secret/*",)), "/r/secret/a.py", "python", False),
-        (Settings(disabled_globs=("secret/*",)), "/q/secret/a.py", "python", True),
-        (Settings(disabled_globs=("*",)), None, "python", True),
+        (Settings(), "/p/a.py", "python", None),
+        (Settings(enabled=False), "/p/a.py", "python", "in the settings."),
+        (Settings(disabled_languages=("python",)), "/p/a.py", "python", "in this language (`disabled_languages`)."),
+        (Settings(disabled_globs=("*.sql",)), "/p/x/a.sql", "sql", "in this file (`disabled_globs`)."),
+        (Settings(disabled_globs=("secret/*",)), "/r/secret/a.py", "python", "in this file (`disabled_globs`)."),
+        (Settings(disabled_globs=("secret/*",)), "/q/secret/a.py", "python", None),
+        (Settings(disabled_globs=("*",)), None, "python", None),
+        (Settings(), "/p/.env", "plaintext", "`secret_files = true` in your own settings allows it."),
+        (Settings(), None, "git-commit", "`secret_files = true` in your own settings allows it."),
+        (Settings(secret_files=True), "/p/.env", "dotenv", None),
     ],
 )
-def test_where_suggestions_are_wanted(settings: Settings, path: str | None, language: str, allowed: bool) -> None:
-    assert settings.allows(path, language, [Path("/p"), Path("/r")]) is allowed
+def test_why_nothing_is_suggested(settings: Settings, path: str | None, language: str, reason: str | None) -> None:
+    found = settings.why_quiet(path, language, [Path("/p"), Path("/r")])
+    assert found is None if reason is None else found is not None and found.endswith(reason)
 
 
 def test_names_from_a_project_cannot_speak_to_the_terminal() -> None:

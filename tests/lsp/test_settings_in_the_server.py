@@ -17,6 +17,7 @@ from lsp.session.engine_thread import EngineThread, Feature
 from lsp.session.session import Session
 from lsp.session.settings import Settings
 from lsp.session.status import Status
+from lsp.session.window_settings import WindowSettings
 from tests.lsp.client import PATIENCE, Client, ServerError, serving
 
 URI = "file:///project/main.py"
@@ -245,8 +246,9 @@ async def test_settings_that_exclude_a_file_end_what_was_begun_ahead() -> None:
     documents, engine = Documents(), EngineThatIsTold()
     session = Session(documents, engine, Status.__new__(Status))
     read_ahead = ReadAhead(session)
-    for name in ("a.env", "b.py"):
+    for name in ("a.sql", "b.py"):
         read_ahead.opened(documents.open(TextDocumentItem(f"file:///project/{name}", "", 1, "SECRET=1")))
-    InlineCompletion(session, Acceptance(), read_ahead).settings_changed(Settings(disabled_globs=("*.env",)))
-    assert engine.stopped == ["file:///project/a.env"]
+    settings = WindowSettings(Settings(disabled_globs=("*.sql",)))
+    InlineCompletion(session, Acceptance(), read_ahead).settings_changed(settings)
+    assert engine.stopped == ["file:///project/a.sql"]
     assert [*read_ahead._timers] == ["file:///project/b.py"]

@@ -5,8 +5,13 @@ import { type LanguageClient, State } from 'vscode-languageclient/node';
 
 const PAUSE_MS = 100;
 
+export interface CaretWatch extends vscode.Disposable {
+  /** Tell where the user is now; a server that has just started does not know. */
+  again(): void;
+}
+
 /** `find` gives the client that a document belongs to, if any. */
-export function watchCaret(find: (document: vscode.TextDocument) => LanguageClient | undefined): vscode.Disposable {
+export function watchCaret(find: (document: vscode.TextDocument) => LanguageClient | undefined): CaretWatch {
   let timer: NodeJS.Timeout | undefined;
   let seen = '';
 
@@ -25,7 +30,7 @@ export function watchCaret(find: (document: vscode.TextDocument) => LanguageClie
     }
   }
 
-  return vscode.Disposable.from(
+  const watching = vscode.Disposable.from(
     vscode.window.onDidChangeActiveTextEditor(moved),
     vscode.window.onDidChangeTextEditorSelection(({ textEditor }) => {
       // Typing moves the caret, too; of that the server hears anyway.
@@ -38,4 +43,5 @@ export function watchCaret(find: (document: vscode.TextDocument) => LanguageClie
     }),
     { dispose: () => clearTimeout(timer) },
   );
+  return { again: () => moved(vscode.window.activeTextEditor), dispose: () => watching.dispose() };
 }

@@ -9,7 +9,7 @@ import {
   State,
 } from 'vscode-languageclient/node';
 
-import { watchCaret } from './caret';
+import { type CaretWatch, watchCaret } from './caret';
 import { installCommand, locateServer } from './locate';
 import { environment, onApiKeyChange, setApiKey } from './secret';
 import { showStatistics } from './statistics';
@@ -31,6 +31,7 @@ let settingNames: string[] = [];
 let secrets: vscode.SecretStorage;
 let log: vscode.LogOutputChannel;
 let status: StatusBar;
+let caret: CaretWatch;
 let isInstalled = true;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
@@ -38,6 +39,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   secrets = context.secrets;
   settingNames = Object.keys(context.extension.packageJSON.contributes.configuration.properties);
   status = new StatusBar(pause);
+  caret = watchCaret((document) => (isOurs(document) ? client : undefined));
   context.subscriptions.push(
     log,
     status,
@@ -51,7 +53,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     vscode.commands.registerCommand('keyturn.explain', () => (isInstalled ? log.show() : offerInstallation())),
     onApiKeyChange(secrets, () => void restart()),
     vscode.window.onDidChangeActiveTextEditor(() => status.draw()),
-    watchCaret((document) => (isOurs(document) ? client : undefined)),
+    caret,
     vscode.workspace.onDidChangeConfiguration(async (change) => {
       if (change.affectsConfiguration('keyturn.command')) {
         await restart();
@@ -129,7 +131,9 @@ async function start(): Promise<void> {
     if (started !== client) {
       return; // one that was stopped to make room for the next
     }
-    if (newState === State.Starting) {
+    if (newState === State.Running) {
+      caret.again();
+    } else if (newState === State.Starting) {
       status.starting();
     } else if (newState === State.Stopped) {
       status.failed('The server has stopped; the log tells more.');

@@ -76,6 +76,9 @@ export class StatusBar implements vscode.Disposable {
       const percent = server?.percent === null || server?.percent === undefined ? '' : ` ${server.percent} %`;
       return { text: `$(sync~spin) keyturn${percent}`, tooltip: server?.message ?? 'Starting.' };
     }
+    if (server.message) {
+      return { text: '$(circle-slash) keyturn', tooltip: server.message };
+    }
     const last = server.last_ms === null ? '' : ` ${Math.round(server.last_ms)} ms`;
     const tooltip = `Ready: ${server.model ?? 'unknown model'}${last && `, last suggestion in${last}`}.`;
     return { text: `$(sparkle) keyturn${last}`, tooltip };

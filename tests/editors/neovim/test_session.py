@@ -129,6 +129,17 @@ def test_the_statusline_tells_the_state(open_editor: OpenEditor) -> None:
     editor.wait(lambda: re.fullmatch(r"keyturn: \d+ ms", editor.statusline()), "the latency again")
 
 
+def test_the_statusline_tells_where_nothing_is_suggested(open_editor: OpenEditor) -> None:
+    """In a file with secrets, why on demand; and no longer in the next file."""
+    editor = open_editor("x = 1\n", script=SCRIPT)
+    editor.command("edit .env")
+    editor.wait_for_screen("[keyturn: off here]")
+    status = editor.ask('(require("keyturn.status").long(require("keyturn.server").client_of(0).id, true))')
+    assert ".env may hold secrets" in status
+    editor.command("edit #")
+    editor.wait(lambda: "off" not in editor.statusline(), "the file without secrets")
+
+
 def test_the_statusline_tells_an_error(open_editor: OpenEditor) -> None:
     """A model that cannot be loaded: an error in the statusline, one message, and the reason on demand."""
     editor = open_editor("x = 1\n", is_ready=False, options="settings = { model = '/nowhere' }")

@@ -323,6 +323,14 @@ def test_suggestions_are_paused_here_and_everywhere(vscode: Open, scripted: Scri
     assert window.wire.server_pid() == pid
 
 
+def test_the_status_bar_says_why_a_file_with_secrets_gets_no_suggestions(vscode: Open, scripted: Scripted) -> None:
+    window = vscode({"a.txt": b"\n", ".env": b"\n"}, scripted((r"call $", "shown")))
+    window.open(".env", caret=(1, 1))
+    window.wait_for_status("^circle-slash keyturn .*.env may hold secrets")
+    window.open("a.txt", caret=(1, 1))
+    window.wait_until_ready()
+
+
 def test_statistics_tell_what_was_kept(vscode: Open, scripted: Scripted) -> None:
     window = vscode({"a.txt": b"\n"}, scripted((r"call $", "shown")))
     window.open("a.txt", caret=(1, 1))

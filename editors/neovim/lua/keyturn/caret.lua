@@ -16,7 +16,7 @@ end
 
 --- In insert mode there is nothing to tell: suggestions are asked for at each place.
 function M.watch()
-  vim.api.nvim_create_autocmd({ 'BufEnter', 'CursorMoved' }, {
+  vim.api.nvim_create_autocmd({ 'BufEnter', 'CursorMoved', 'LspAttach' }, {
     group = vim.api.nvim_create_augroup('keyturn.caret', { clear = true }),
     callback = function()
       timer:start(PAUSE_MS, 0, vim.schedule_wrap(tell))

@@ -68,6 +68,8 @@ function M.short(client_id, is_enabled)
     return status.percent and ('keyturn: loading %d%%'):format(status.percent) or 'keyturn: loading'
   elseif status.state == 'error' then
     return 'keyturn: error'
+  elseif status.message and status.message ~= '' then
+    return 'keyturn: off here'
   end
   return status.last_ms and ('keyturn: %d ms'):format(math.floor(status.last_ms + 0.5)) or 'keyturn: ready'
 end
