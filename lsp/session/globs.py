@@ -98,6 +98,6 @@ def _rule(pattern: str) -> GitIgnoreSpecPattern | None:
     try:
         with warnings.catch_warnings(action="error", category=FutureWarning):
             rule = GitIgnoreSpecPattern(pattern)
-    except (ValueError, FutureWarning, re.error, OverflowError, RecursionError):
+    except (ValueError, FutureWarning, re.error):
         return None
     return None if rule.include is None else rule

@@ -35,7 +35,7 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/secret/**", "/p/secret/a.py /r/secret/x/a.py", "/p/x/secret/a.py /q/secret/a.py"),
         ("a/**/b.py", "/p/a/b.py /p/a/x/b.py /p/a/x/y/b.py", "/p/x/a/b.py"),
         ("./a.py", "/p/a.py /r/a.py /p/inner/a.py", "/p/x/a.py /a/b.py"),
-        ("./etc/", "/p/etc/a", "/p/x/etc/a"),
+        ("./p/", "/p/p/a.py", "/p/a.py /p/x/p/a.py"),
         ("**/*.js", "/p/a.js /p/x/y/a.js", "/p/a.jsx"),
         # braces
         ("*.{pem,key}", "/p/a.pem /p/x/a.key", "/p/a.p /p/a.{pem,key}"),
@@ -62,6 +62,10 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_which_files_patterns_mean(patterns: str, fitting: str, others: str) -> None:
     globs = compiled(tuple(patterns.split()))
     assert [path for path in (fitting + " " + others).split() if globs.fit(path, FOLDERS)] == fitting.split()
+
+
+def test_spaces_around_a_pattern_are_no_part_of_it() -> None:
+    assert compiled((" *.sql ",)).fit("/p/a.sql", FOLDERS)
 
 
 @pytest.mark.parametrize(

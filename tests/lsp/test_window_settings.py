@@ -71,6 +71,10 @@ def test_problems_of_all_folders_are_told_once(tmp_path: Path) -> None:
 
 
 def test_what_a_further_folder_sets_for_the_engine_has_no_effect_and_that_is_told(tmp_path: Path) -> None:
+    """What the user sets, and the first folder overrides, is nobody's mistake."""
+    (write(tmp_path / "config" / "keyturn", memory_mb=128) / "keyturn.toml").rename(
+        tmp_path / "config" / "keyturn" / "config.toml"
+    )
     first = write(tmp_path / "first", threads=2, memory_mb=64)
     second = write(tmp_path / "second", threads=2, context_tokens=128, log_level="info", seed=1)
     found = window(first, second).problems
@@ -88,7 +92,8 @@ def folders_of(*folders: Path) -> list[dict[str, str]]:
 
 
 def initialize(client: Client, *folders: Path) -> None:
-    params = {"processId": None, "rootUri": None, "capabilities": {}, "workspaceFolders": folders_of(*folders)}
+    root, workspace = folders[0].as_uri(), folders_of(*folders)
+    params = {"processId": None, "rootUri": root, "capabilities": {}, "workspaceFolders": workspace}
     client.request("initialize", params)
     client.notify("initialized", {})
 
