@@ -23,6 +23,7 @@ from model.vllm.asking.address import Address
 from model.vllm.asking.events import events
 from model.vllm.asking.failures import ServerAway, ServerRefused
 from model.vllm.asking.fallback import FallbackCompleter
+from model.vllm.asking.http import Connection
 from tests.model.vllm.scripted_server import Handler, Server, piece, serving
 from tests.model.vllm.scripted_server import Request as HttpRequest
 from tests.model.vllm.stand_in import site, with_stand_in
@@ -325,6 +326,16 @@ def test_a_server_that_takes_the_request_and_says_nothing(way: str, says: str, t
         assert completer.complete(question()).text == "local"
         assert SECONDS <= time.monotonic() - started < 5
         assert notices == [f"The server at {server.url} {says} The embedded model stands in for it."]
+        held.release.set()
+
+
+def test_a_request_whose_answer_nobody_reads_has_the_same_limit() -> None:
+    """As those are that have an edit computed."""
+    held = Held()
+    with serving({"POST /x": held.before_the_headers}) as server:
+        connection = Connection(Address(server.url), answer_seconds=SECONDS)
+        with pytest.raises(ServerAway, match="did not begin to answer"):
+            connection.post("/x", {})
         held.release.set()
 
 
