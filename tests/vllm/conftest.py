@@ -25,7 +25,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vllm]:
 
 @pytest.fixture
 def remote(tight: Vllm) -> Iterator[Remote]:
-    connection = Connection(Address(tight.url))
+    connection = Connection(Address(tight.url), answer_seconds=60.0)
     yield Remote(connection)
     connection.close()
 

@@ -24,6 +24,9 @@ LINES = SOURCE.splitlines()
 CARET_LINE = next(i for i, line in enumerate(LINES) if i > 200 and line.startswith("        ") and len(line) > 30)
 PLAIN = ("--dtype", "float32", "--max-model-len", "4096")
 
+VLLM = {"KEYTURN_ENGINE": "vllm", "KEYTURN_SERVER_TIMEOUT_SECONDS": "60"}
+"""A server on a processor takes its time for a long prompt."""
+
 OpenClient = Callable[..., Client]
 
 
@@ -32,7 +35,7 @@ def open_client(tmp_path: Path) -> Iterator[OpenClient]:
     with ExitStack() as stack:
 
         def open_one(url: str, **variables: str) -> Client:
-            variables = {"KEYTURN_ENGINE": "vllm", "KEYTURN_URL": url, "KEYTURN_CONTEXT_TOKENS": "4000"} | variables
+            variables = VLLM | {"KEYTURN_URL": url, "KEYTURN_CONTEXT_TOKENS": "4000"} | variables
             variables |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
             client = stack.enter_context(language_server(tmp_path, **variables))
             client.initialize(experimental={"keyturnStatus": True})
@@ -52,7 +55,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
 def test_the_command_line_prints_tokens_that_tile_the_text(tight: Vllm, tmp_path: Path) -> None:
     """And each has the probability that vLLM gave it."""
     (tmp_path / "real.py").write_text(SOURCE, encoding="utf-8")
-    variables = environment(tmp_path, KEYTURN_ENGINE="vllm", KEYTURN_URL=tight.url, KEYTURN_FALLBACK="false")
+    variables = environment(tmp_path, **VLLM, KEYTURN_URL=tight.url, KEYTURN_FALLBACK="false")
     done = subprocess.run(
         [sys.executable, "-m", "lsp.cli", "complete", f"real.py:{CARET_LINE + 1}:9", "--json", "--stop", "none"],
         env=variables | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
@@ -174,7 +177,7 @@ def test_stock_vllm_works_and_is_named_once(tmp_path: Path, open_client: OpenCli
 
 
 def test_doctor_asks_the_server(tight: Vllm, tmp_path: Path) -> None:
-    variables = environment(tmp_path, KEYTURN_ENGINE="vllm", KEYTURN_URL=tight.url, XDG_CACHE_HOME=str(tmp_path))
+    variables = environment(tmp_path, **VLLM, KEYTURN_URL=tight.url, XDG_CACHE_HOME=str(tmp_path))
     line = [sys.executable, "-m", "lsp.cli", "doctor", "--json"]
     done = subprocess.run(line, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

@@ -24,7 +24,7 @@ def test_edits_agree_with_the_embedded_engine(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     binding = f"{cores[0]}|{cores[-1]}"  # a processor has no second NUMA node for the second rank
     with serving(tmp_path / "log", *options, "--memory-mb", "64", VLLM_CPU_OMP_THREADS_BIND=binding) as server:
-        remote = Remote(Connection(Address(server.url)))
+        remote = Remote(Connection(Address(server.url), answer_seconds=60.0))
         files = {module.__name__: File(inspect.getsource(module).encode(), rng, 700) for module in MODULES[:2]}
         for number in range(24):
             name = rng.choice(list(files))

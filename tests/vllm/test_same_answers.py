@@ -67,7 +67,7 @@ def test_in_bfloat16_edits_agree_as_far_as_it_rounds(tmp_path: Path) -> None:
     file = File(inspect.getsource(argparse).encode(), rng, num_tokens=1500)
     apart = []
     with serving(tmp_path / "log", "--dtype", "bfloat16", "--max-model-len", "4096", "--memory-mb", "64") as server:
-        connection = Connection(Address(server.url))
+        connection = Connection(Address(server.url), answer_seconds=60.0)
         remote = Remote(connection)
         for _ in range(NUM_ROUGH):
             file.edit()

@@ -109,7 +109,7 @@ def _matches(entry: str, url: httpx.URL) -> bool:
     if network is not None:
         return address is not None and address in network
     name = text.removeprefix("*.").strip(".")
-    return bool(name) and (fnmatchcase(host, name) or fnmatchcase(host, f"*.{name}"))
+    return fnmatchcase(host, name) or fnmatchcase(host, f"*.{name}")
 
 
 def _ip(host: str) -> IPv4Address | IPv6Address | None:

@@ -19,9 +19,9 @@ async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
     async for line in _lines(pieces):
         name, _, value = line.partition(b":")
         value = value.strip()
-        if name in (b"data", b"error") and value:
+        if name in (b"data", b"error"):
             if value == b"[DONE]":
-                return
+                break
             data = data + b"\n" + value if data else value
             try:
                 found = json.loads(data)

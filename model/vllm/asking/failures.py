@@ -166,12 +166,12 @@ def _reason(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds, as the server says them, or as the time that it says is later than its own clock."""
+    """Seconds, as the server says them, or from its own clock to the time that it says; 0 where it says nothing."""
     value = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
         return float(value)
     until, now = _moment(value), _moment(response.headers.get("date", ""))
-    return 0.0 if until is None else max(0.0, until - (time.time() if now is None else now))
+    return 0.0 if until is None else until - (time.time() if now is None else now)
 
 
 def _moment(date: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -36,6 +37,15 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def question() -> Request:
@@ -79,6 +89,22 @@ def test_a_front_that_answers_http_with_a_word_about_https(tmp_path: Path) -> No
     with serving({}, "good") as tls, serving({}) as plain, both(plain.url, tls.url) as url:
         plain.routes["GET /health"] = lambda request: request.answer(b"plain HTTP request was sent to HTTPS port", 400)
         check(Address(url), tmp_path, "speaks HTTPS; begin `url` with https://.")
+
+
+def test_https_that_breaks_off_is_not_taken_for_http(tmp_path: Path) -> None:
+    with serving(ROUTES | {"GET /health": HttpRequest.drop}, "good") as server:
+        check(Address(server.url, ca_file=GOOD), tmp_path, "does not answer.")
+
+
+def test_a_server_behind_a_proxy_is_not_asked_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for whether it speaks HTTPS, either."""
+    with serving({}) as server:
+        for route, handler in ROUTES.items():
+            server.routes[route.replace(" ", " http://gpu.test")] = handler
+        server.routes["GET http://gpu.test/health"] = lambda request: request.answer({}, 400)
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setattr(http.asyncio, "open_connection", fails)
+        check(Address("http://gpu.test"), tmp_path, "")
 
 
 @contextmanager
@@ -219,7 +245,7 @@ HOUR = 3600.0
         ("99999999999999999999", None, fallback.LONGEST_WISH),
         ("9" * 400, None, fallback.LONGEST_WISH),
         (formatdate(HOUR + 30, usegmt=True), formatdate(HOUR, usegmt=True), 30.0),
-        (formatdate(HOUR + 30), formatdate(HOUR), 30.0),  # "-0000", without a time zone
+        (formatdate(HOUR + 30), formatdate(HOUR, usegmt=True), 30.0),  # "-0000", without a time zone
         (formatdate(HOUR + 9999, usegmt=True), formatdate(HOUR, usegmt=True), fallback.LONGEST_WISH),
         (formatdate(HOUR - 30, usegmt=True), formatdate(HOUR, usegmt=True), 2.0),
         (formatdate(HOUR, usegmt=True), "nonsense", 2.0),  # by this machine's clock long past
@@ -227,7 +253,12 @@ HOUR = 3600.0
     ],
 )
 def test_when_a_busy_server_is_asked_again(
-    retry_after: str | None, date: str | None, seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    retry_after: str | None,
+    date: str | None,
+    seconds: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_tokyo: None,
 ) -> None:
     def busy(request: HttpRequest) -> None:
         headers = {} if retry_after is None else {"Retry_After": retry_after}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from model.snapshot import Snapshot
 from model.tokenizer import HubTokenizer
 from model.vllm.asking import fallback
 from model.vllm.asking.address import Address
+from model.vllm.asking.events import events
 from model.vllm.asking.failures import ServerAway, ServerRefused
 from model.vllm.asking.fallback import FallbackCompleter
+from model.vllm.asking.http import Connection
 from tests.model.vllm.scripted_server import Handler, Server, piece, serving
 from tests.model.vllm.scripted_server import Request as HttpRequest
 from tests.model.vllm.stand_in import site, with_stand_in
@@ -129,7 +131,7 @@ NO_STREAM = "does not stream its answers"
     [
         (stream({"error": {"message": "out of memory"}}), "text/event-stream", OUT),
         (stream({"choices": [A]}, {"error": {"message": "out of memory", "code": 500}}), "text/event-stream", OUT),
-        (stream({"error": "out of memory"}), "text/event-stream", OUT),
+        (stream({"error": "out of memory"}, {"choices": [A]}), "text/event-stream", OUT),
         (stream({"error": {"detail": "out of memory"}}), "text/event-stream", OUT),
         (stream({"error": True, "message": "out of memory"}), "text/event-stream", OUT),
         (stream({"object": "error", "message": "out of memory"}), "text/event-stream", OUT),
@@ -140,6 +142,7 @@ NO_STREAM = "does not stream its answers"
         (b'{"error": null, "choices": [{"text": "a"}]}', "application/json", NO_STREAM),
         (b"<html>Sign in</html>", "text/html", NO_STREAM),
         (b"data: {nonsense}\n\n", "text/event-stream", "does not answer in JSON"),
+        (b"data: {nonsense}\ndata: [DONE]\n\n", "text/event-stream", "does not answer in JSON"),
         (b'data: {"choices": [\n\n', "text/event-stream", "does not answer in JSON"),
         (b'data: {"choices": [', "text/event-stream", "does not answer in JSON"),
     ],
@@ -149,6 +152,25 @@ def test_an_answer_that_is_an_error(body: bytes, kind: str, says: str) -> None:
     with serving(routes) as server, pytest.raises(ServerRefused) as raised:
         ask(server)
     assert says in str(raised.value) and server.url in str(raised.value)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+async def test_an_event_that_is_no_json_is_told_of_at_its_end(end: bytes) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"data: {nonsense}" + end
+        pytest.fail("more was read")
+
+    with pytest.raises(json.JSONDecodeError):
+        async for _ in events(pieces()):
+            pass
+
+
+@pytest.mark.parametrize("later", [{}, {"usage": None}, {"usage": {"prompt_tokens_details": {"cached_tokens": None}}}])
+def test_what_a_server_kept_stays_known(later: dict[str, Any]) -> None:
+    first = {"choices": [A], "usage": {"prompt_tokens_details": {"cached_tokens": 3}}}
+    with serving(MODELS | {"POST /v1/completions": writing(stream(first, later))}) as server:
+        assert ask(server).counts.kept == 3
 
 
 TOKENS = HubTokenizer.from_folder(DEFAULT_MODEL).encode(b"a + b").ids.tolist()
@@ -304,6 +326,16 @@ def test_a_server_that_takes_the_request_and_says_nothing(way: str, says: str, t
         assert completer.complete(question()).text == "local"
         assert SECONDS <= time.monotonic() - started < 5
         assert notices == [f"The server at {server.url} {says} The embedded model stands in for it."]
+        held.release.set()
+
+
+def test_a_request_whose_answer_nobody_reads_has_the_same_limit() -> None:
+    """As those are that have an edit computed."""
+    held = Held()
+    with serving({"POST /x": held.before_the_headers}) as server:
+        connection = Connection(Address(server.url), answer_seconds=SECONDS)
+        with pytest.raises(ServerAway, match="did not begin to answer"):
+            connection.post("/x", {})
         held.release.set()
 
 
