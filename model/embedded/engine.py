@@ -19,12 +19,14 @@ from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
 from model.embedded.drafting.drafter import NewDrafter
 from model.embedded.drafting.longest_match import LongestMatch
+from model.embedded.drafting.no_draft import NOTHING
 from model.embedded.drafting.verification import Verification, verify
 from model.embedded.healing import ForcedPrefix, Vocabulary
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
 from model.errors import Cancelled, EngineError, KeyturnError, RequestError
+from model.prompts.prompt import Prompt
 from model.request import CancelCheck, never_cancelled
 from model.tokenizer import IntArray, Tokenizer
 from model.transcript import Transcript
@@ -111,13 +113,20 @@ class EmbeddedEngine:
                 slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
                 hidden = torch.cat((hidden, self.decoder.forward(ids[:-1], slots, cache)))
             logits = self.decoder.logits(hidden)
+            return self._score_rows(cache, generation.prompt, ids, logits)
         finally:
             cache.truncate(end)
-        copies = CopyMixture(generation.prompt, self._copying, len(ids))
-        prefix = ForcedPrefix(self._vocabulary, generation.prompt.begun)
+
+    def _score_rows(self, cache: KVCache, prompt: Prompt, ids: IntArray, logits: torch.Tensor) -> list[float]:
+        copies = CopyMixture(prompt, self._copying, len(ids))
+        prefix = ForcedPrefix(self._vocabulary, prompt.begun, prompt.barred)
         found = []
-        for token, row in zip(ids.tolist(), logits, strict=True):
-            found.append(float(prefix.constrain(copies.mix(row))[token]))
+        for slot, (token, row) in enumerate(zip(ids.tolist(), logits, strict=True), start=len(prompt)):
+            logprobs = prefix.constrain(copies.mix(row))
+            last = prefix.last(logprobs)
+            if last is not None:
+                logprobs = prefix.weigh(logprobs, last, verify(self.decoder, cache, last, slot, NOTHING).logits)
+            found.append(float(logprobs[token]))
             copies.append(token)
             prefix.take(self._tokenizer.token_bytes(token))
         return found
@@ -270,13 +279,21 @@ class EmbeddedEngine:
         sampler = Sampler(generation.request.sampling)
         copies = CopyMixture(prompt, self._copying, limit)
         drafter = self.new_drafter(prompt, limit)
-        prefix = ForcedPrefix(self._vocabulary, prompt.begun)
+        prefix = ForcedPrefix(self._vocabulary, prompt.begun, prompt.barred)
         verified = Verification(logits[None], slot=len(prompt) - 1)
         first_token = 0.0
         while len(transcript) < limit:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(prefix.constrain(copies.mix(verified.logits)))
+            slot = len(prompt) + len(transcript)
+            logprobs = prefix.constrain(copies.mix(verified.logits))
+            last, ahead = prefix.last(logprobs), None
+            if last is not None:  # what follows it tells whether it is the one
+                cache.keep(verified.slots)
+                verified = Verification(verified.logits[None], slot - 1)
+                ahead = verify(self.decoder, cache, last, slot, NOTHING)
+                logprobs = prefix.weigh(logprobs, last, ahead.logits)
+            token, logprob = sampler.choose(logprobs)
             first_token = first_token or watch.total()
             if token in prompt.end_ids:
                 return "end", first_token
@@ -288,9 +305,10 @@ class EmbeddedEngine:
             if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(transcript)
-            if room and not verified.follow(token):  # else its scores are there
+            if ahead is not None and token == last:
+                verified = ahead
+            elif room and not verified.follow(token):  # else its scores are there
                 cache.keep(verified.slots)
-                slot = len(prompt) + len(transcript) - 1
                 verified = verify(self.decoder, cache, token, slot, drafter.draft(room - 1))
         return "length", first_token
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from model.prompts.caret_line import CaretLine
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import SerialArray
 
@@ -34,8 +35,10 @@ class Prompt:
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
-    begun     the text between the last token and the caret: a completion begins with it, and it is not returned.
-              Only for engines that heal.
+    begun     the text between the last token and the caret: a completion begins with it, and it is not returned
+    barred    bytes of which none may be the completion's first one behind the caret
+
+    The last two are only for engines that heal.
     """
 
     ids: IntArray
@@ -44,27 +47,40 @@ class Prompt:
     end_ids: frozenset[int] = frozenset()
     lead: int = 0
     begun: bytes = b""
+    barred: bytes = b""
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def reopened(self, tokenizer: Tokenizer) -> Prompt:
+    def reopened(self, tokenizer: Tokenizer, line: CaretLine) -> Prompt:
         """With the last token taken back, so that the completion may finish it.
 
-        A marker, the end of a line and what is no text by itself, a part of a character, stay.
+        A marker stays, and what is no text by itself, a part of a character. Where the caret's line has no text in
+        front of the caret, a token is taken back only if the tokenizer would join it with what follows: some join a
+        line's end with the next line's indentation, others the last blank of an indentation with the word behind it.
         """
+        prompt = replace(self, barred=line.barred)
         piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
-        if not piece or b"\n" in piece or b"\r" in piece or not _is_text(piece):
-            return self
+        if not piece or not _is_text(piece) or _is_whole(tokenizer, piece, line):
+            return prompt
         last = len(self) - 1
         return replace(
-            self,
+            prompt,
             ids=self.ids[:last],
             serials=self.serials[:last],
             anchor=min(self.anchor, last),
             lead=max(0, self.lead - 1),
             begun=piece,
         )
+
+
+def _is_whole(tokenizer: Tokenizer, piece: bytes, line: CaretLine) -> bool:
+    """Whether a token of these bytes, the last one in front of the caret, is what it is whatever follows."""
+    if line.has_begun:
+        return b"\n" in piece or b"\r" in piece
+    if not line.before and line.after.strip():
+        return True  # what follows the line's end is in the file
+    return len(piece) in tokenizer.encode(piece + line.example).starts
 
 
 def _is_text(piece: bytes) -> bool:
