@@ -119,7 +119,11 @@ class EngineCompleter:
         before, after = known.window.cut(known.tokens, before, after, budget)
         lead = known.window.lead(self.tokenizer, before)
         prompt = self.layout.prompt(before, after, lead, known.window.identities(before, lead))
-        return prompt.reopened(self.tokenizer, CaretLine.at(data, caret)) if self.engine.heals else prompt
+        if not self.engine.heals:
+            return prompt
+        line = CaretLine.at(data, caret)
+        count = 1 if line.has_begun else known.tokens.num_joined(caret, line.examples)
+        return replace(prompt.reopened(self.tokenizer, count), barred=line.barred)
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from model.tokenizer import Tokenizer
 
-
 TINY = 1e-6
 """The least probability that a logarithm is taken of."""
 
@@ -64,7 +63,7 @@ class ForcedPrefix:
         self._vocabulary, self._left, self._barred = vocabulary, begun, barred
 
     def constrain(self, logprobs: Tensor) -> Tensor:
-        """[vocabulary] log-probabilities given that the text begins so, and nothing barred follows in the same token."""
+        """[vocabulary] log-probabilities given that the text begins so and nothing barred follows in a token."""
         if not self._left and not self._barred:
             return logprobs
         if self._left:

@@ -15,8 +15,9 @@ class CaretLine:
 
     before       what it has in front of the caret
     after        what it has behind the caret
-    is_indented  whether only blanks are in front of the caret, and they are the whole indentation. Someone is still
-                 typing it where lines nearby begin with more blanks, and none with just these
+    is_indented  whether no text is in front of the caret, and the line's whole indentation is. A blank line may get more
+                 at column 0, and where lines nearby begin with more blanks, and none with just these: someone is typing
+                 them
     """
 
     before: bytes
@@ -28,10 +29,10 @@ class CaretLine:
         """The line of the byte offset `caret`."""
         start, end = data.rfind(b"\n", 0, caret) + 1, data.find(b"\n", caret)
         before, after = data[start:caret], data[caret : end if end >= 0 else len(data)]
-        is_indented = bool(before) and not before.strip(b" \t")
+        is_indented = not before.strip(b" \t")
         if is_indented and not after.strip():
             near = data[max(0, caret - NEAR_BYTES) : caret + NEAR_BYTES]
-            is_indented = not _has_only_deeper_lines(near, before)
+            is_indented = bool(before) and not _has_only_deeper_lines(near, before)
         return cls(before, after, is_indented)
 
     @property
@@ -49,9 +50,9 @@ class CaretLine:
         return (b" \t" if self.is_indented else b"") + (b"" if self.after.strip() else b"\r\n")
 
     @property
-    def example(self) -> bytes:
+    def examples(self) -> tuple[bytes, ...]:
         """What may follow a caret that has no text in front of it."""
-        return b"x" if self.is_indented else b"    x"
+        return (b"x",) if self.is_indented else (b"x", b"    x", b"\tx")
 
 
 def _has_only_deeper_lines(near: bytes, indentation: bytes) -> bool:

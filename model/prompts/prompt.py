@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from model.prompts.caret_line import CaretLine
 from model.tokenizer import IntArray, Tokenizer
 from model.tokens import SerialArray
 
@@ -52,35 +51,25 @@ class Prompt:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def reopened(self, tokenizer: Tokenizer, line: CaretLine) -> Prompt:
-        """With the last token taken back, so that the completion may finish it.
+    def reopened(self, tokenizer: Tokenizer, count: int) -> Prompt:
+        """With the last `count` tokens taken back, so that the completion may finish them.
 
-        A marker stays, and what is no text by itself, a part of a character. Where the caret's line has no text in
-        front of the caret, a token is taken back only if the tokenizer would join it with what follows: some join a
-        line's end with the next line's indentation, others the last blank of an indentation with the word behind it.
+        Markers stay, and what is no text by itself, a part of a character.
         """
-        prompt = replace(self, barred=line.barred)
-        piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
-        if not piece or not _is_text(piece) or _is_whole(tokenizer, piece, line):
-            return prompt
-        last = len(self) - 1
+        first = len(self)
+        while first > max(1, len(self) - count) and tokenizer.token_bytes(int(self.ids[first - 1])):
+            first -= 1
+        begun = b"".join(tokenizer.token_bytes(int(token)) for token in self.ids[first:])
+        if not _is_text(begun):
+            return self
         return replace(
-            prompt,
-            ids=self.ids[:last],
-            serials=self.serials[:last],
-            anchor=min(self.anchor, last),
-            lead=max(0, self.lead - 1),
-            begun=piece,
+            self,
+            ids=self.ids[:first],
+            serials=self.serials[:first],
+            anchor=min(self.anchor, first),
+            lead=max(0, self.lead - (len(self) - first)),
+            begun=begun,
         )
-
-
-def _is_whole(tokenizer: Tokenizer, piece: bytes, line: CaretLine) -> bool:
-    """Whether a token of these bytes, the last one in front of the caret, is what it is whatever follows."""
-    if line.has_begun:
-        return b"\n" in piece or b"\r" in piece
-    if not line.before and line.after.strip():
-        return True  # what follows the line's end is in the file
-    return len(piece) in tokenizer.encode(piece + line.example).starts
 
 
 def _is_text(piece: bytes) -> bool:
