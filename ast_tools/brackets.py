@@ -13,6 +13,7 @@ from functools import cache
 from ast_tools.languages import Language
 
 OPENER_OF = {")": "(", "]": "[", "}": "{"}
+CLOSER_OF = {opener: closer for closer, opener in OPENER_OF.items()}
 CLOSERS = frozenset(OPENER_OF)
 
 _CHAR_LITERAL = r"'(?:\\[^'\r\n][^'\r\n]{0,8}|[^\\'\r\n])'"
@@ -86,14 +87,23 @@ class Lexer:
         )
 
 
-def unopened(text: str, language: Language | None, ending: str = "") -> list[tuple[int, str]]:
-    """(index, bracket) of the closing brackets that nothing in the text opened; `ending` as in `Lexer`."""
-    lexer = Lexer(language, ending=ending)
+def unopened(text: str, language: Language | None, ending: str = "", stack: str = "") -> list[tuple[int, str]]:
+    """(index, bracket) of the closing brackets that nothing in the text opened, nor is on the stack; as in `Lexer`."""
+    lexer = Lexer(language, stack, ending)
     return [
         (index, bracket)
         for index, bracket in lexer.feed(text)
         if bracket in CLOSERS and (not lexer.stack or lexer.stack[-1] != OPENER_OF[bracket])
     ]
+
+
+def closing_points(text: str, language: Language | None, ending: str = "") -> list[int]:
+    """Where marks begin in the text that close what was opened in front of it: a string or comment that `ending` ends,
+    and brackets.
+    """
+    behind = 0 if ending in ("", _NEWLINE) else end_of_string(text, language, ending)
+    strings = [behind - len(ending)] if behind else []
+    return strings + [index for index, _ in unopened(text, language, ending)]
 
 
 def end_of_string(text: str, language: Language | None, ending: str) -> int | None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ast_tools.brackets import Lexer
+from ast_tools.languages import Language
 from ast_tools.text import Text
 from ast_tools.traced import TracedText
 
 TAB_WIDTH = 4
 MAX_INDENTATION = 400
 """Bytes of a line that are looked at for its indentation."""
+
+_GOES_ON = re.compile(r"\s*(?:[)\]}.?+*%|=,]|&&|- )")
+"""How a line begins that is no statement of its own: with what closes or goes on with the one above."""
 
 _INDENTATION = re.compile(r"(?<=\n)[ \t]+")
 
@@ -93,12 +99,76 @@ def restyle(text: TracedText, style: Style, base_width: int, *, after_opener: bo
         deeper = [width_of(line) - base_width for line in lines if line.strip() and width_of(line) > base_width]
         if inner > 1 and inner not in style.steps and all(width % inner == 0 for width in deeper):
             level = inner
-    return text.sub(_INDENTATION, lambda white: _restyled(white, unit, base_width, level, unit_width))
+    return text.sub(_INDENTATION, lambda white: _restyled(white, style, base_width, level, unit_width))
 
 
-def _restyled(white: str, unit: str, base_width: int, level: int, unit_width: int) -> str:
-    # A tab that the model writes into a file of spaces is a level, whatever its width.
-    width = width_of(white) if unit == "\t" else len(white.replace("\t", unit))
+def at_depth(text: TracedText, before: str, depths: frozenset[int], style: Style) -> TracedText:
+    r"""A suggestion on a blank line, its first line at the nearest of the depths that are right there.
+
+    `before` is the white space in front of the caret, `depths` are columns; none are given where any is right. The
+    lines below that are as deep as the first was move with it.
+
+        before  "    "   depths 4   "    x = 1\n        return x"   becomes   "x = 1\n    return x"
+    """
+    first, *others = str(text).split("\n")
+    white = white_of(first)
+    own = width_of(before)
+    if not first.strip() or not depths or _GOES_ON.match(first):
+        return text
+    width = _columns(before + white, style)
+    depth = min((depth for depth in depths if depth >= own), key=lambda depth: (abs(depth - width), depth), default=own)
+    new_white = _white(depth, style).removeprefix(before) if depth > own else ""
+    rest = text[len(white) :]
+    kept = text[: len(white)][len(white) - len(new_white) :] if white.endswith(new_white) else None
+    moved = (kept or TracedText.put_in(new_white)) + rest
+    second = next((_columns(white_of(line), style) for line in others if line.strip()), 0)
+    opens = first.rstrip().endswith((":", "{", "(", "["))
+    if second < width or (opens and second == width) or depth == width:
+        return moved
+    return moved.sub(_INDENTATION, lambda found: _white(max(0, _columns(found, style) + depth - width), style))
+
+
+def first_misplaced(lines: Sequence[str], language: Language) -> int | None:
+    """The number of the first line that the lines above have no place for, in a language of indented blocks.
+
+    It is deeper than the line above, which opens no block, or not deeper than one that does, or between two blocks.
+    """
+    lexer = Lexer(language)
+    widths: list[int] = []
+    opens = continues = False
+    for number, line in enumerate(lines):
+        is_inside = continues or bool(lexer.stack or lexer.ending)
+        lexer.read(f"{line}\n")
+        code = line[: lexer.comment_at].rstrip()
+        if not code and not is_inside:
+            continue
+        if not is_inside:
+            width = width_of(line)
+            if widths and (width > widths[-1]) is not opens:
+                return number
+            while widths and width < widths[-1]:
+                widths.pop()
+            if not opens and number > 0 and widths[-1:] != [width]:
+                return number
+            if widths[-1:] != [width]:
+                widths.append(width)
+        opens = code.endswith(":") and not lexer.stack and not lexer.ending
+        continues = code.endswith("\\")
+    return None
+
+
+def _columns(white: str, style: Style) -> int:
+    """Columns of white space that a model wrote: a tab in a file of spaces is a level, whatever its width."""
+    return len(white.replace("\t", style.unit)) if style.unit.strip("\t") else width_of(white)
+
+
+def _white(width: int, style: Style) -> str:
+    """White space of so many columns, as the file writes it."""
+    return "\t" * (width // TAB_WIDTH) + " " * (width % TAB_WIDTH) if style.unit == "\t" else " " * width
+
+
+def _restyled(white: str, style: Style, base_width: int, level: int, unit_width: int) -> str:
+    width = _columns(white, style)
     if width > base_width and level != unit_width:
         width = base_width + (width - base_width) // level * unit_width
-    return "\t" * (width // TAB_WIDTH) + " " * (width % TAB_WIDTH) if unit == "\t" else " " * width
+    return _white(width, style)

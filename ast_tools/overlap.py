@@ -1,4 +1,4 @@
-"""What a suggestion and the text behind the caret have in common: brackets, quotes, words and lines shown but once."""
+"""What a suggestion and the text behind the caret have in common: brackets, quotes and words shown but once."""
 
 from __future__ import annotations
 
@@ -91,21 +91,3 @@ def _before_tail(context: CaretContext, line: str) -> str:
         if all(char in _SEPARATORS for char in tail) and (">" not in tail or rest.count("<") <= rest.count(">")):
             return rest
     return line
-
-
-def without_repeated_lines(context: CaretContext, text: TracedText) -> TracedText:
-    """Cut before a line that equals the file's next one, so accepting never doubles it.
-
-    The bracket that closes a block is none of these when the file lacks it: what looks like it closes something else.
-    """
-    if context.next_line is None:
-        return text
-    lines = str(text).split("\n")
-    may_close = context.kind == "block" and not context.by_indentation and not context.has_closer
-    for number, line in enumerate(lines):
-        whole = (context.before if number == 0 else "") + line + (context.after if len(lines) == 1 else "")
-        if may_close and number == len(lines) - 1 > 0 and CLOSERS.issuperset(line.strip()):
-            break
-        if line.strip() and whole.rstrip() == context.next_line.rstrip():
-            return text[: len("\n".join(lines[:number]))]
-    return text

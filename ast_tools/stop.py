@@ -9,6 +9,7 @@ from ast_tools.brackets import CLOSERS, OPENER_OF, Lexer
 from ast_tools.caret import CaretContext
 from ast_tools.indentation import width_of
 from ast_tools.overlap import end_on_the_line
+from ast_tools.repetition import loop_start
 
 MAX_BLOCK_LINES = 24
 MAX_BLANK_LINES = 3
@@ -25,9 +26,15 @@ _LESS_DEEP = re.compile(r"[)\]}#{]|\w+:")
 
 def make_stop(context: CaretContext) -> Callable[[str], int | None]:
     """The rule that ends generation: given all text so far, the length to cut it to, or None to go on."""
-    if context.kind == "line":
-        return lambda generated: _line_stop(context, generated)
-    return lambda generated: _block_stop(context, generated)
+    if context.is_in_indentation:
+        return lambda generated: 0
+    rule = _line_stop if context.kind == "line" else _block_stop
+
+    def stop(generated: str) -> int | None:
+        cut = rule(context, generated)
+        return loop_start(context.lead, generated) if cut is None else cut
+
+    return stop
 
 
 def is_one_line(context: CaretContext, generated: str) -> bool:

@@ -29,6 +29,11 @@ class TracedText:
         """A generated text as it is."""
         return cls(generated, tuple(range(len(generated))))
 
+    @classmethod
+    def put_in(cls, text: str) -> TracedText:
+        """A text that was not generated."""
+        return cls(text, (None,) * len(text))
+
     def __str__(self) -> str:
         return self.text
 
@@ -42,7 +47,7 @@ class TracedText:
     def __add__(self, other: TracedText | str) -> TracedText:
         """Both, the other behind. A plain string is put in; a traced text is from further on in the generated text."""
         if isinstance(other, str):
-            other = TracedText(other, (None,) * len(other))
+            other = TracedText.put_in(other)
         return TracedText(self.text + other.text, self.origins + other.origins)
 
     def rstrip(self) -> TracedText:

@@ -16,6 +16,9 @@ MAX_REPARSE_BYTES = 1 << 15
 """Up to here a text with syntax errors is parsed from scratch, which takes about 5 ms."""
 
 
+_STRING_PREFIX = "rRuUbBfFtTL"
+
+
 class SyntaxTree:
     """An immutable snapshot of one parse.
 
@@ -49,18 +52,22 @@ class SyntaxTree:
         tree = self._tree.copy()
         data = self.text.data
         for edit in edits:
-            edited = edit.apply_to(data)
-            new_end = edit.start + len(edit.new)
-            tree.edit(
-                edit.start, edit.end, new_end, _point(data, edit.start), _point(data, edit.end), _point(edited, new_end)
-            )
-            data = edited
+            data = _follow(tree, data, edit)
         if data != new_text.data:  # a log that does not lead there must not leave a wrong tree behind
             return self.parse(new_text, self.language)
         parsed = tree_sitter.Parser(self.language.grammar()).parse(data, tree)
         if len(data) <= MAX_REPARSE_BYTES and parsed.root_node.has_error:
             return self.parse(new_text, self.language)
         return SyntaxTree(self.language, new_text, parsed)
+
+    def supposed(self, edit: Edit) -> SyntaxTree | None:
+        """The tree as it would be after an edit, parsed incrementally whatever errors there are."""
+        new_text = self.text.apply(edit)
+        if len(new_text) > MAX_PARSE_BYTES:
+            return None
+        tree = self._tree.copy()
+        data = _follow(tree, self.text.data, edit)
+        return SyntaxTree(self.language, new_text, tree_sitter.Parser(self.language.grammar()).parse(data, tree))
 
     def is_in_string_or_comment(self, offset: int) -> bool:
         """Whether what is typed at the offset becomes part of a string or a comment."""
@@ -78,6 +85,27 @@ class SyntaxTree:
             node = node.parent
         return False
 
+    def ending_at(self, offset: int) -> str:
+        """What ends the string or comment that an offset is inside of, "" in code: the begin of a line, as a rule."""
+        node = self.root.descendant_for_byte_range(max(0, offset - 1), offset)
+        while node is not None:
+            if node.start_byte < offset < node.end_byte:
+                if "interpolation" in node.type or "substitution" in node.type:
+                    return ""
+                is_text = "comment" in node.type or (node.is_named and _is_string(node.type))
+                if is_text and (ending := self._ending_of(node)):
+                    return ending
+            node = node.parent
+        return ""
+
+    def _ending_of(self, node: tree_sitter.Node) -> str:
+        language = self.language
+        begin = self.text.slice(node.start_byte, min(node.end_byte, node.start_byte + 8)).lstrip(_STRING_PREFIX)
+        if language.block_comment and begin.startswith(language.block_comment[0]):
+            return language.block_comment[1]
+        marks = (*language.long_quotes, *language.quotes)
+        return next((mark for mark in marks if begin.startswith(mark)), "")
+
     def _is_line_comment(self, start: int, offset: int) -> bool:
         """Whether the comment goes on at the offset, its end: a block comment does not, nor does one a line above."""
         comment = self.text.data[start:offset]
@@ -91,6 +119,14 @@ def _is_string(kind: str) -> bool:
         "character_literal",
         "rune_literal",
     )
+
+
+def _follow(tree: tree_sitter.Tree, data: bytes, edit: Edit) -> bytes:
+    """Tell the tree of some data about an edit of it; the data after the edit."""
+    edited = edit.apply_to(data)
+    new_end = edit.start + len(edit.new)
+    tree.edit(edit.start, edit.end, new_end, _point(data, edit.start), _point(data, edit.end), _point(edited, new_end))
+    return edited
 
 
 def _point(data: bytes, offset: int) -> tree_sitter.Point:

@@ -203,6 +203,22 @@ def line_latency(found: dict[str, Any]) -> str:
     return f"{table}\n\n{prompt} {measured_on(found)}"
 
 
+def manners(found: dict[str, Any]) -> str:
+    """Troubles of suggestions: how many, and how many of a hundred that were shown."""
+    asked = [found[files] for files in ("Python", "others")]
+    lines = [
+        [kind, *(cell for one in asked for cell in _trouble(one["troubles"][kind]))] for kind in asked[0]["troubles"]
+    ]
+    head = ["trouble", "Python", "% of those shown", "in the true text"]
+    table = _table([*head, "other languages", *head[2:]], lines)
+    shown = " and ".join(f"{one['shown']} of {one['carets']}" for one in asked)
+    return f"{table}\n\nSomething was shown at {shown} carets. {measured_on(found)}"
+
+
+def _trouble(found: dict[str, Any]) -> tuple[str, str, str]:
+    return str(found["count"]), f"{found['percent_of_shown']:.1f}", str(found["in_the_true_text"])
+
+
 def training_for_edits(edits: dict[str, Any], plain: dict[str, Any]) -> str:
     """What it bought: two short runs that differ in nothing else, after an edit."""
     lines = []
@@ -227,6 +243,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "footprint": ("footprint", footprint),
     "editors": ("vscode_latency", "neovim_latency", editors),
     "line latency": ("line_latency", line_latency),
+    "manners": ("manners", manners),
     "model": ("model", whole),
     "training for edits": ("ablation_edits", "ablation_plain", training_for_edits),
 }

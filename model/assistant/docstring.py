@@ -35,7 +35,7 @@ def suggest_docstring(
     sentence = TracedText.of(completion.text).rstrip()
     if completion.finish == "length" or not re.search(r"\w", sentence.text) or sentence.text.endswith("\\"):
         return None
-    shown = TracedText(_QUOTES, (None,) * len(_QUOTES)) + sentence + f"{_QUOTES}\n{place.indentation}"
+    shown = TracedText.put_in(_QUOTES) + sentence + f"{_QUOTES}\n{place.indentation}"
     return suggestion_of(completion, shown, place.offset)
 
 

@@ -48,8 +48,8 @@ BUDGETS = (512, 2048, 4096)
 
 MAIN = 2048
 MAX_TOKENS = 48
-MAX_ASKED = 12
-"""Suggestions asked for while one line is typed, at most; the rest counts as typed."""
+MAX_WRONG = 12
+"""Wrong suggestions shown while one line is typed, at most; the rest of the line counts as typed."""
 
 Report = Callable[[str, int, int], None]
 """Told what is measured, how many carets are done, of how many."""
@@ -109,13 +109,12 @@ def chars_saved(truth: str, ask: Callable[[str], str]) -> int:
 
     A wrong suggestion stays for as long as what is typed agrees with it, as in the editor; then the next is asked for.
     """
-    typed = 0
-    for _ in range(MAX_ASKED):
-        if len(truth) - typed < 2:  # the accepting key is a character, too
-            return 0
+    typed = num_wrong = 0
+    while num_wrong < MAX_WRONG and len(truth) - typed > 1:  # the accepting key is a character, too
         suggestion = ask(truth[:typed]).rstrip()
         if suggestion == truth[typed:]:
             return len(truth) - typed - 1
+        num_wrong += bool(suggestion)
         agreeing = next(
             (i for i, (a, b) in enumerate(zip(suggestion, truth[typed:], strict=False)) if a != b),
             min(len(suggestion), len(truth) - typed),

@@ -41,6 +41,11 @@ def check(source: str, generated: str, shown: str, language: str | None = "pytho
     assert show(source, generated, BY_NAME[language] if language else None) == shown
 
 
+def numbered(count: int) -> str:
+    """So many lines of a block, each another one."""
+    return "".join(f"\n    x{number}" for number in range(count))
+
+
 LINES = [
     # inside a line, a suggestion is the rest of the line
     ("import o|\n", "s\nimport sys\n", "s"),
@@ -112,7 +117,7 @@ LINES = [
     ("    |foo(x)\n", "return ", "return "),
     ("    |foo(x)\n", "return foo(x)\n", "return "),
     ("if |x:", "not ", "not "),
-    ("from a |import b", "as c ", "as c "),
+    ("x = a |if b else c", "+ d ", "+ d "),
     ('"hello |world"', "big ", "big "),
     ("x = |  # one", "1 ", "1"),
     ("foo(|)", "x ", "x"),
@@ -180,14 +185,14 @@ BLOCKS = [
     ("def f():\n    |", "return (1", "return (1"),
     ("def f(:|\n", "\n    y\nz", ""),
     # at most so many lines
-    ("def f():|\n", "\n    x" * 40, "\n    x" * 23),
+    ("def f():|\n", numbered(40), numbered(23)),
     # a line that the file has below ends the block
     ("def f():\n    |\nx = 1\n", "y = 1\n    if y:\n        z\nx = 1\n", "y = 1\n    if y:\n        z"),
     ("while x:|\n# then\ny\n", "\n    z\n# then\ny\n", "\n    z"),
     # a block that has its body already gets a line
     ("def f():|\n    return 1\n", "\n    x = 2\n    y", ""),
     ("def f():\n    |\n    return 1\n", "x = 2\n    y = 3\n", "x = 2"),
-    ("if a:\n    if b:\n    |\n", "c\n    d\n", "c"),
+    ("if a:\n    if b:\n    |\n", "c\n    d\n", "    c"),
     # a mapping's colon opens no block
     ("x = {'a':|\n", " 1,\n 'b': 2", " 1,"),
     ("x: |\n", "int = 1\ny", "int = 1"),
@@ -341,7 +346,8 @@ def test_a_repeated_line_ends_generation() -> None:
 
 @pytest.mark.parametrize("language", [*BY_NAME, None])
 def test_an_empty_file(language: str | None) -> None:
-    check("|", "x\ny", "x", language)
+    comment = BY_NAME[language].line_comment if language else "#"
+    check("|", f"{comment} x\ny", f"{comment} x", language)
 
 
 def test_a_block_cut_off_by_the_token_limit_loses_its_half_line() -> None:

@@ -92,14 +92,14 @@ def check(place: str, pieces: list[str | bytes], shown: list[str | bytes], langu
 @given(context=contexts(), generated=generated_texts, is_complete=st.booleans())
 @settings(max_examples=500, deadline=None)
 def test_origins_tell_where_characters_came_from(context: CaretContext, generated: str, is_complete: bool) -> None:
-    """What has an origin is the character there, the origins rise, and only white space has none."""
+    """What has an origin is the character there, the origins rise, and only white space and a comma have none."""
     text = finish(context, generated, is_complete=is_complete)
     assert len(text.origins) == len(text) == len(str(text))
     origins = [origin for origin in text.origins if origin is not None]
     assert all(first < second for first, second in pairwise(origins))
     for char, origin in zip(str(text), text.origins, strict=True):
         if origin is None:
-            assert char in " \t\n"
+            assert char in " \t\n,"
         else:
             assert char == generated[origin]
 
@@ -176,13 +176,13 @@ def test_text_that_moved_up_to_the_caret_keeps_its_origins() -> None:
 
 def test_pieces_that_end_inside_a_character_still_do() -> None:
     balloon = [bytes([byte]) for byte in "🎈".encode()]
-    check("if a:\n\tb\nif x:|\n", ["\n    é", *balloon, " y"], ["\n\té", *balloon, " y"])
+    check("if a:\n\tb\nif x:|\n", ["\n    'é", *balloon, " y'"], ["\n\t'é", *balloon, " y'"])
     check("x = '|é'\n", [*balloon, b"\xc3", b"\xa9'"], [*balloon, b"", b""])
 
 
 def test_the_line_below_a_block_belongs_to_its_last_byte() -> None:
     """What stands behind the caret goes on a line of its own; an empty piece takes none of it."""
-    place = "f() {\n  g();\n  if (x) {|});\n"
+    place = "f(() => {\n  g();\n  if (x) {|});\n"
     check(place, ["\n    ", "h();", "", "\n  ", "}"], ["\n    ", "h();\n  ", "", "", ""], "javascript")
 
 

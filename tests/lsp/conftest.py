@@ -13,7 +13,7 @@ SCRIPT = {
         {"after": "pri", "text": "nt(value)"},
         {"after": "broken", "fail": "The engine broke; start it again."},
     ],
-    "default": {"text": "asked_again"},
+    "default": {"text": ".asked_again"},
 }
 
 

@@ -135,7 +135,7 @@ def test_a_suggestion_typed_to_its_end_is_followed_by_a_new_one(shared: Client) 
     shared.open(URI, "pri")
     shared.texts(URI, 0, 3)
     shared.change(URI, (0, 3, 0, 3, "nt(value)"))
-    assert shared.texts(URI, 0, 12) == ["asked_again"]
+    assert shared.texts(URI, 0, 12) == [".asked_again"]
 
 
 def test_the_selected_menu_entry_is_extended_over_its_range(shared: Client) -> None:
@@ -159,7 +159,7 @@ def test_asking_about_a_menu_entry_leaves_the_document_alone(shared: Client) -> 
     digest = shared.stats(URI, digest=True)["sha256"]
     shared.complete(URI, 0, 5, selected={"range": span(0, 4, 0, 5), "text": "pri"})
     assert shared.stats(URI, digest=True)["sha256"] == digest
-    assert shared.texts(URI, 0, 5) == ["asked_again"]
+    assert shared.texts(URI, 0, 5) == [".asked_again"]
 
 
 def test_the_newest_request_for_a_document_wins(shared: Client) -> None:
@@ -243,7 +243,7 @@ def test_closing_a_document_forgets_it(server: Client) -> None:
     stats = server.stats(URI)
     assert (stats["counts"], stats["cache_bytes"], stats["version"]) == (None, None, None)
     server.open(URI, "x")
-    assert server.texts(URI, 0, 1) == ["asked_again"]
+    assert server.texts(URI, 0, 1) == [".asked_again"]
 
 
 def test_a_document_closed_before_the_model_was_asked_is_not_remembered(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_request_that_is_held_back_does_not_come_after_a_newer_one(tmp_path: P
         assert caught.value.code == -32800
 
 
-SNIPPET = {"default": {"text": "open(path, mode)\\}$x", "unsure": ["path", "mode"]}}
+SNIPPET = {"default": {"text": "open(path, mode)  # \\}$x", "unsure": ["path", "mode"]}}
 
 
 def test_parts_in_doubt_become_placeholders_for_clients_that_take_them(tmp_path: Path) -> None:
@@ -353,17 +353,17 @@ def test_parts_in_doubt_become_placeholders_for_clients_that_take_them(tmp_path:
         client.initialize(experimental={"keyturnSnippets": True})
         client.open(URI, "x = ")
         (item,) = client.complete(URI, 0, 4, kind=1) or []
-        assert item["insertText"] == {"kind": "snippet", "value": "open(${1:path}, ${2:mode})\\\\\\}\\$x$0"}
+        assert item["insertText"] == {"kind": "snippet", "value": "open(${1:path}, ${2:mode})  # \\\\\\}\\$x$0"}
         assert item["range"] == span(0, 4, 0, 4)
         (item,) = client.complete(URI, 0, 4, kind=2) or []
-        assert item["insertText"] == "open(path, mode)\\}$x", "asked by nobody, it is plain text"
+        assert item["insertText"] == "open(path, mode)  # \\}$x", "asked by nobody, it is plain text"
 
 
 def test_nobody_else_gets_placeholders(tmp_path: Path) -> None:
     with serving(tmp_path, SNIPPET) as client:
         client.initialize()
         client.open(URI, "x = ")
-        assert client.texts(URI, 0, 4, kind=1) == ["open(path, mode)\\}$x"]
+        assert client.texts(URI, 0, 4, kind=1) == ["open(path, mode)  # \\}$x"]
 
 
 def test_several_lines_are_no_snippet(tmp_path: Path) -> None:

@@ -65,7 +65,12 @@ def test_an_edit_far_above_is_all_that_is_encoded(server: Client) -> None:
 
 def test_a_real_suggestion_leaks_no_marker(server: Client) -> None:
     """What the model writes is text, and replaces nothing beyond its line."""
-    items = [item for line in range(60, 200, 25) if (items := server.complete(URI, line, 8)) for item in items]
+    items = []
+    for number, end in enumerate(range(1500, 6500, 1000)):
+        uri = URI.replace(".py", f"{number}.py")
+        server.open(uri, SOURCE[:end])
+        lines = SOURCE[:end].split("\n")
+        items += server.complete(uri, len(lines) - 1, len(lines[-1])) or []
     assert items
     for item in items:
         assert "<|" not in item["insertText"]

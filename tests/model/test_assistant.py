@@ -99,10 +99,10 @@ def test_without_a_stop_the_text_is_the_models_own(load: Load) -> None:
     assert suggestion.text == " x)\n"
 
 
-@pytest.mark.parametrize(("marked", "offset"), [("|f()", -7), ("f()|", 99)])
+@pytest.mark.parametrize(("marked", "offset"), [("|\nf()", -7), ("f()\n|", 99)])
 def test_a_caret_outside_the_text_is_at_its_nearest_end(load: Load, marked: str, offset: int) -> None:
     request = asked(marked)
-    (suggestion,) = load(text=" + 1").suggest(replace(request, caret=offset)).items
+    (suggestion,) = load(text="g()").suggest(replace(request, caret=offset)).items
     assert suggestion.edit.start == request.caret
 
 
