@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -122,10 +122,7 @@ class EmbeddedEngine:
         prefix = ForcedPrefix(self._vocabulary, prompt.begun, prompt.barred)
         found = []
         for slot, (token, row) in enumerate(zip(ids.tolist(), logits, strict=True), start=len(prompt)):
-            logprobs = prefix.constrain(copies.mix(row))
-            last = prefix.last(logprobs)
-            if last is not None:
-                logprobs = prefix.weigh(logprobs, last, verify(self.decoder, cache, last, slot, NOTHING).logits)
+            logprobs, _ = self._look_ahead(cache, prefix, prefix.constrain(copies.mix(row)), slot)
             found.append(float(logprobs[token]))
             copies.append(token)
             prefix.take(self._tokenizer.token_bytes(token))
@@ -287,12 +284,11 @@ class EmbeddedEngine:
                 raise Cancelled("The request was withdrawn.")
             slot = len(prompt) + len(transcript)
             logprobs = prefix.constrain(copies.mix(verified.logits))
-            last, ahead = prefix.last(logprobs), None
-            if last is not None:  # what follows it tells whether it is the one
+            ahead: _Ahead | None = None
+            if prefix.unsure(logprobs) is not None:
                 cache.keep(verified.slots)
                 verified = Verification(verified.logits[None], slot - 1)
-                ahead = verify(self.decoder, cache, last, slot, NOTHING)
-                logprobs = prefix.weigh(logprobs, last, ahead.logits)
+                logprobs, ahead = self._look_ahead(cache, prefix, logprobs, slot)
             token, logprob = sampler.choose(logprobs)
             first_token = first_token or watch.total()
             if token in prompt.end_ids:
@@ -305,12 +301,32 @@ class EmbeddedEngine:
             if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(transcript)
-            if ahead is not None and token == last:
-                verified = ahead
+            if ahead is not None and ahead.token == token:
+                verified = ahead.verified
             elif room and not verified.follow(token):  # else its scores are there
                 cache.keep(verified.slots)
                 verified = verify(self.decoder, cache, token, slot, drafter.draft(room - 1))
         return "length", first_token
+
+    def _look_ahead(
+        self, cache: KVCache, prefix: ForcedPrefix, logprobs: torch.Tensor, slot: int
+    ) -> tuple[torch.Tensor, _Ahead | None]:
+        """Weigh each token that may become the choice by what may follow it, at `slot`; the last one stays there."""
+        tried: set[int] = set()
+        ahead = None
+        while (token := prefix.unsure(logprobs)) is not None and token not in tried:
+            ahead = _Ahead(token, verify(self.decoder, cache, token, slot, NOTHING))
+            logprobs = prefix.weigh(logprobs, token, ahead.verified.logits)
+            tried.add(token)
+        return logprobs, ahead
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A token that was run before it was chosen."""
+
+    token: int
+    verified: Verification
 
 
 def _count(plan: ReusePlan, cache: KVCache) -> TokenCounts:

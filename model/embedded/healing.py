@@ -15,7 +15,6 @@ follow it:
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 
 import torch
@@ -23,14 +22,15 @@ from torch import Tensor
 
 from model.tokenizer import Tokenizer
 
-TINY = 1e-6
-"""The least probability that a logarithm is taken of."""
+TINY = -20.0
+"""The least log-probability of what may follow a token: some token must be left to choose."""
 
 
 class Vocabulary:
     """The tokens by their bytes, of those ids that are below `size`."""
 
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
+        self.piece = tokenizer.token_bytes
         pieces = [(tokenizer.token_bytes(i), i) for i in range(min(size, tokenizer.vocab_size))]
         pieces = sorted((piece, i) for piece, i in pieces if piece)
         self._pieces = [piece for piece, _ in pieces]
@@ -66,31 +66,41 @@ class ForcedPrefix:
         """[vocabulary] log-probabilities given that the text begins so and nothing barred follows in a token."""
         if not self._left and not self._barred:
             return logprobs
+        return torch.log_softmax(self._allowed(logprobs), dim=-1)
+
+    def _allowed(self, logprobs: Tensor) -> Tensor:
+        """The same, minus infinity where a token may not come next."""
+        found = logprobs.clone()
         if self._left:
             agreeing = self._vocabulary.agreeing(self._left)
             found = torch.full_like(logprobs, float("-inf"))
             found[agreeing] = logprobs[agreeing]
-        else:
-            found = logprobs.clone()
-        found[self._barred_tokens(self._left)] = float("-inf")
-        return torch.log_softmax(found, dim=-1)
+        for byte in self._barred:
+            found[self._vocabulary.beginning_with(self._left + bytes((byte,)))] = float("-inf")
+        return found
 
-    def last(self, logprobs: Tensor) -> int | None:
-        """The most probable token, if the prefix ends with it and not all may follow it: then `weigh` is needed."""
-        if not self._left or not self._barred:
+    def unsure(self, logprobs: Tensor) -> int | None:
+        """The most probable token if the text cannot go on in every way behind it: `weigh` shall tell its probability.
+
+        It ends within the prefix, or with the prefix where something is barred.
+        """
+        if not self._left:
             return None
         token = int(logprobs.argmax())
-        return token if token in self._vocabulary.equal(self._left).tolist() else None
+        length = len(self._vocabulary.piece(token))
+        is_unsure = length < len(self._left) or (length == len(self._left) and self._barred)
+        return token if is_unsure else None
 
     def weigh(self, logprobs: Tensor, token: int, behind: Tensor) -> Tensor:
-        """[vocabulary] log-probabilities, that of the last token times the probability that what follows it may.
+        """[vocabulary] log-probabilities, that of the token times the probability that what follows it may.
 
         logprobs  [vocabulary] constrained
         behind    [vocabulary] scores of what follows the token
         """
-        barred = float(torch.softmax(behind, dim=-1)[self._barred_tokens(b"")].sum())
+        rest = ForcedPrefix(self._vocabulary, self._left[len(self._vocabulary.piece(token)) :], self._barred)
+        may_follow = torch.logsumexp(rest._allowed(torch.log_softmax(behind, dim=-1)), dim=-1)
         weighed = logprobs.clone()
-        weighed[token] += math.log(max(1 - barred, TINY))
+        weighed[token] += max(float(may_follow), TINY)
         return torch.log_softmax(weighed, dim=-1)
 
     def take(self, piece: bytes) -> bytes:
@@ -100,7 +110,3 @@ class ForcedPrefix:
         if len(piece) > taken:
             self._barred = b""
         return piece[taken:]
-
-    def _barred_tokens(self, left: bytes) -> Tensor:
-        ids = [self._vocabulary.beginning_with(left + bytes((byte,))) for byte in self._barred]
-        return torch.cat([*ids, torch.zeros(0, dtype=torch.int64)])

@@ -15,9 +15,8 @@ class CaretLine:
 
     before       what it has in front of the caret
     after        what it has behind the caret
-    is_indented  whether no text is in front of the caret, and the line's whole indentation is. A blank line may get more
-                 at column 0, and where lines nearby begin with more blanks, and none with just these: someone is typing
-                 them
+    is_indented  whether no text is in front of the caret, and all of the line's indentation is. A blank line may get
+                 more at column 0, and where lines nearby begin with more blanks, and none with just these
     """
 
     before: bytes
@@ -52,7 +51,7 @@ class CaretLine:
     @property
     def examples(self) -> tuple[bytes, ...]:
         """What may follow a caret that has no text in front of it."""
-        return (b"x",) if self.is_indented else (b"x", b"    x", b"\tx")
+        return (b"x",) if self.is_indented else (b"x", b"  x", b"    x", b"\tx")
 
 
 def _has_only_deeper_lines(near: bytes, indentation: bytes) -> bool:

@@ -3,8 +3,8 @@
 Every figure comes from the embedded engine through `model.assistant`: tokens, window, prompt and cache are an editor's,
 greedy. Rows without "as shown" are of the model itself: what it writes up to the line's end. "as shown" is the
 first line of what an editor would show: generation ends by the stop rule of the place, and what the file has already is
-taken away. The lines whose caret is behind their indentation have two more of these rows: asked for there, and at column
-0 of a line that is still blank, where the right line begins with the right indentation.
+taken away. Two more of these rows are of the lines whose caret is behind their indentation: asked for there, and at
+column 0 of a line that is still blank, where the indentation must be right, too.
 
     exact match         the whole rest of the line is right, white space at its end aside
     edit similarity     0 to 100, difflib's ratio of what was written to what stands there
