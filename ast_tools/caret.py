@@ -351,11 +351,12 @@ def _depths(
 def _depths_below(opener: _Opener, own: int, next_line: str, style: Style, language: Language | None) -> frozenset[int]:
     """Columns of a line below an opener: those of its block, or, where it is in braces, of what closes it."""
     is_a_level = not style.steps or own - opener.width in style.steps
-    if opener.by_indentation and language is not None and width_of(next_line) > opener.width and not is_a_level:
-        return frozenset([width_of(next_line)])
+    step, below = width_of(style.unit), width_of(next_line)
+    if opener.by_indentation and language is not None and not is_a_level:
+        levels = [opener.width + step, below] if step else [below]  # the lines below may go on from this one
+        return frozenset(level for level in levels if level > opener.width) or frozenset([own])
     if own > opener.width:
         return frozenset([own])
-    step = width_of(style.unit)
     if not step:
         return frozenset()
     may_be_less = not opener.by_indentation or language is None

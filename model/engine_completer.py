@@ -15,6 +15,7 @@ from ast_tools.text import Edit, char_start, diff
 from model.completer import Description
 from model.engine import Completion, Engine, Generation, Scorer, StopRule, never_stop
 from model.errors import RequestError
+from model.prompts.caret_line import CaretLine
 from model.prompts.layout import Layout
 from model.prompts.prompt import Prompt
 from model.prompts.window import Window
@@ -118,7 +119,11 @@ class EngineCompleter:
         before, after = known.window.cut(known.tokens, before, after, budget)
         lead = known.window.lead(self.tokenizer, before)
         prompt = self.layout.prompt(before, after, lead, known.window.identities(before, lead))
-        return prompt.reopened(self.tokenizer) if self.engine.heals else prompt
+        if not self.engine.heals:
+            return prompt
+        line = CaretLine.at(data, caret)
+        count = 1 if line.has_begun else known.tokens.num_joined(caret, line.examples)
+        return replace(prompt.reopened(self.tokenizer, count), barred=line.barred)
 
     def _sync(self, snapshot: Snapshot, caret: int) -> _Known:
         """Bring the remembered tokens to the snapshot's text: by its edits where they fit, else by comparing texts."""

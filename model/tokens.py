@@ -188,6 +188,14 @@ class TokenizedText:
         )
         return before, after
 
+    def num_joined(self, caret: int, following: Sequence[bytes]) -> int:
+        """How many of the tokens right before a byte offset are others where one of these texts follows."""
+        left = self._boundary_before(caret)
+        data = self.data[int(self.starts[left]) : caret] if left < len(self) else b""
+        ids = self.tokenizer.encode(data).ids
+        same = (common_prefix(ids, self.tokenizer.encode(data + text).ids) for text in following)
+        return len(ids) - min(same)
+
     def check_integrity(self) -> None:
         """Raise AssertionError unless the tokens are those of the text and the serials are unique."""
         encoded = self.tokenizer.encode(self.data)

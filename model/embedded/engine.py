@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,12 +19,14 @@ from model.embedded.cores import kept_apart
 from model.embedded.decoder import Decoder
 from model.embedded.drafting.drafter import NewDrafter
 from model.embedded.drafting.longest_match import LongestMatch
+from model.embedded.drafting.no_draft import NOTHING
 from model.embedded.drafting.verification import Verification, verify
 from model.embedded.healing import ForcedPrefix, Vocabulary
 from model.embedded.kv_cache import KVCache
 from model.embedded.sampling import Sampler
 from model.engine import Completion, Finish, Generation, Timings, TokenCounts, room_for
 from model.errors import Cancelled, EngineError, KeyturnError, RequestError
+from model.prompts.prompt import Prompt
 from model.request import CancelCheck, never_cancelled
 from model.tokenizer import IntArray, Tokenizer
 from model.transcript import Transcript
@@ -111,13 +113,17 @@ class EmbeddedEngine:
                 slots = np.arange(end, end + len(ids) - 1, dtype=np.int32)
                 hidden = torch.cat((hidden, self.decoder.forward(ids[:-1], slots, cache)))
             logits = self.decoder.logits(hidden)
+            return self._score_rows(cache, generation.prompt, ids, logits)
         finally:
             cache.truncate(end)
-        copies = CopyMixture(generation.prompt, self._copying, len(ids))
-        prefix = ForcedPrefix(self._vocabulary, generation.prompt.begun)
+
+    def _score_rows(self, cache: KVCache, prompt: Prompt, ids: IntArray, logits: torch.Tensor) -> list[float]:
+        copies = CopyMixture(prompt, self._copying, len(ids))
+        prefix = ForcedPrefix(self._vocabulary, prompt.begun, prompt.barred)
         found = []
-        for token, row in zip(ids.tolist(), logits, strict=True):
-            found.append(float(prefix.constrain(copies.mix(row))[token]))
+        for slot, (token, row) in enumerate(zip(ids.tolist(), logits, strict=True), start=len(prompt)):
+            logprobs, _ = self._look_ahead(cache, prefix, prefix.constrain(copies.mix(row)), slot)
+            found.append(float(logprobs[token]))
             copies.append(token)
             prefix.take(self._tokenizer.token_bytes(token))
         return found
@@ -270,13 +276,20 @@ class EmbeddedEngine:
         sampler = Sampler(generation.request.sampling)
         copies = CopyMixture(prompt, self._copying, limit)
         drafter = self.new_drafter(prompt, limit)
-        prefix = ForcedPrefix(self._vocabulary, prompt.begun)
+        prefix = ForcedPrefix(self._vocabulary, prompt.begun, prompt.barred)
         verified = Verification(logits[None], slot=len(prompt) - 1)
         first_token = 0.0
         while len(transcript) < limit:
             if cancelled():
                 raise Cancelled("The request was withdrawn.")
-            token, logprob = sampler.choose(prefix.constrain(copies.mix(verified.logits)))
+            slot = len(prompt) + len(transcript)
+            logprobs = prefix.constrain(copies.mix(verified.logits))
+            ahead: _Ahead | None = None
+            if prefix.unsure(logprobs) is not None:
+                cache.keep(verified.slots)
+                verified = Verification(verified.logits[None], slot - 1)
+                logprobs, ahead = self._look_ahead(cache, prefix, logprobs, slot)
+            token, logprob = sampler.choose(logprobs)
             first_token = first_token or watch.total()
             if token in prompt.end_ids:
                 return "end", first_token
@@ -288,11 +301,32 @@ class EmbeddedEngine:
             if len(transcript) == 1:
                 cache.settle_for(min(limit, LINE_TOKENS))
             room = limit - len(transcript)
-            if room and not verified.follow(token):  # else its scores are there
+            if ahead is not None and ahead.token == token:
+                verified = ahead.verified
+            elif room and not verified.follow(token):  # else its scores are there
                 cache.keep(verified.slots)
-                slot = len(prompt) + len(transcript) - 1
                 verified = verify(self.decoder, cache, token, slot, drafter.draft(room - 1))
         return "length", first_token
+
+    def _look_ahead(
+        self, cache: KVCache, prefix: ForcedPrefix, logprobs: torch.Tensor, slot: int
+    ) -> tuple[torch.Tensor, _Ahead | None]:
+        """Weigh each token that may become the choice by what may follow it, at `slot`; the last one stays there."""
+        tried: set[int] = set()
+        ahead = None
+        while (token := prefix.unsure(logprobs)) is not None and token not in tried:
+            ahead = _Ahead(token, verify(self.decoder, cache, token, slot, NOTHING))
+            logprobs = prefix.weigh(logprobs, token, ahead.verified.logits)
+            tried.add(token)
+        return logprobs, ahead
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A token that was run before it was chosen."""
+
+    token: int
+    verified: Verification
 
 
 def _count(plan: ReusePlan, cache: KVCache) -> TokenCounts:

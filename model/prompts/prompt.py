@@ -34,8 +34,10 @@ class Prompt:
     anchor    index of the suffix marker (n for a left-to-right prompt)
     lead      tokens of the lead, the last ones
     end_ids   tokens that end a completion
-    begun     the text between the last token and the caret: a completion begins with it, and it is not returned.
-              Only for engines that heal.
+    begun     the text between the last token and the caret: a completion begins with it, and it is not returned
+    barred    bytes of which none may be the completion's first one behind the caret
+
+    The last two are only for engines that heal.
     """
 
     ids: IntArray
@@ -44,26 +46,29 @@ class Prompt:
     end_ids: frozenset[int] = frozenset()
     lead: int = 0
     begun: bytes = b""
+    barred: bytes = b""
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def reopened(self, tokenizer: Tokenizer) -> Prompt:
-        """With the last token taken back, so that the completion may finish it.
+    def reopened(self, tokenizer: Tokenizer, count: int) -> Prompt:
+        """With the last `count` tokens taken back, so that the completion may finish them.
 
-        A marker, the end of a line and what is no text by itself, a part of a character, stay.
+        Markers stay, and what is no text by itself, a part of a character.
         """
-        piece = tokenizer.token_bytes(int(self.ids[-1])) if len(self) > 1 else b""
-        if not piece or b"\n" in piece or b"\r" in piece or not _is_text(piece):
+        first = len(self)
+        while first > max(1, len(self) - count) and tokenizer.token_bytes(int(self.ids[first - 1])):
+            first -= 1
+        begun = b"".join(tokenizer.token_bytes(int(token)) for token in self.ids[first:])
+        if not _is_text(begun):
             return self
-        last = len(self) - 1
         return replace(
             self,
-            ids=self.ids[:last],
-            serials=self.serials[:last],
-            anchor=min(self.anchor, last),
-            lead=max(0, self.lead - 1),
-            begun=piece,
+            ids=self.ids[:first],
+            serials=self.serials[:first],
+            anchor=min(self.anchor, first),
+            lead=max(0, self.lead - (len(self) - first)),
+            begun=begun,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ast_tools.languages import language_for
 from ast_tools.text import Edit, Text
@@ -41,6 +41,16 @@ class Caret:
     def truth(self) -> str:
         """What stands between the caret and the line's end, without white space at its end."""
         return self.data[self.offset : self.line_end].decode().rstrip()
+
+    @property
+    def is_behind_indentation(self) -> bool:
+        """Whether blanks are in front of it on its line, and nothing else."""
+        line = self.data[self.data.rfind(b"\n", 0, self.offset) + 1 : self.offset]
+        return bool(line) and not line.strip()
+
+    def at_column_0(self) -> Caret:
+        """The same line asked for at its begin."""
+        return replace(self, offset=self.data.rfind(b"\n", 0, self.offset) + 1)
 
     @property
     def other_lines(self) -> list[bytes]:

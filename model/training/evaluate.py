@@ -1,9 +1,10 @@
 """How much typing a model saves in packages it has never seen, asked as an editor asks it.
 
 Every figure comes from the embedded engine through `model.assistant`: tokens, window, prompt and cache are an editor's,
-greedy. All rows but "as shown" are of the model itself: what it writes up to the line's end. "as shown" is the
+greedy. Rows without "as shown" are of the model itself: what it writes up to the line's end. "as shown" is the
 first line of what an editor would show: generation ends by the stop rule of the place, and what the file has already is
-taken away.
+taken away. Two more of these rows are of the lines whose caret is behind their indentation: asked for there, and at
+column 0 of a line that is still blank, where the indentation must be right, too.
 
     exact match         the whole rest of the line is right, white space at its end aside
     edit similarity     0 to 100, difflib's ratio of what was written to what stands there
@@ -165,6 +166,26 @@ class Evaluation:
             self._assistant.forget("file")
         return score
 
+    @property
+    def indented(self) -> list[Caret]:
+        """The carets behind the indentation of their lines."""
+        return [caret for caret in self._carets if caret.is_behind_indentation]
+
+    def behind_indentation(self) -> Score:
+        """What an editor shows at the carets that are there."""
+        return self._lines_shown(self.indented, "behind the indentation, as shown")
+
+    def at_column_0(self) -> Score:
+        """What an editor shows for the same lines on a line without indentation: right with the right one only."""
+        return self._lines_shown([caret.at_column_0() for caret in self.indented], "at column 0, as shown")
+
+    def _lines_shown(self, carets: Sequence[Caret], what: str) -> Score:
+        score = Score()
+        for caret in self._each(what, carets):
+            score.add(caret, self._shown(caret, ""))
+            self._assistant.forget("file")
+        return score
+
     def without_suffix(self) -> Score:
         """Nothing behind the caret, as at a file's end."""
         score, completer = Score(), self._completers[MAIN]
@@ -203,9 +224,10 @@ class Evaluation:
         """What is suggested once `typed` has been typed at the caret; `first` is what was suggested before that."""
         return _line(completer, _request(caret, typed, reuse="exact")) if typed else first
 
-    def _each(self, what: str) -> Iterator[Caret]:
-        for i, caret in enumerate(self._carets):
-            self._report(what, i, len(self._carets))
+    def _each(self, what: str, carets: Sequence[Caret] | None = None) -> Iterator[Caret]:
+        carets = self._carets if carets is None else carets
+        for i, caret in enumerate(carets):
+            self._report(what, i, len(carets))
             yield caret
 
 
@@ -241,9 +263,14 @@ def evaluate(
         "machine": machine(),
     }
     modes: tuple[ReuseMode, ...] = ("exact", "pie")
+    of_lines = {
+        "behind the indentation, as shown": evaluation.behind_indentation,
+        "at column 0, as shown": evaluation.at_column_0,
+    }
     conditions: dict[str, Callable[[], Score]] = {
         **{f"context {budget}": partial(evaluation.with_context, budget) for budget in BUDGETS},
         "as shown": evaluation.as_shown,
+        **(of_lines if evaluation.indented else {}),
         "no suffix": evaluation.without_suffix,
         **{f"after an edit, {reuse}": partial(evaluation.after_edit, reuse) for reuse in modes},
         "copy of the most similar line": partial(_baseline, carets, copy_line),

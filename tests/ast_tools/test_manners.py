@@ -131,6 +131,10 @@ CUT = [
 ]
 
 FIRST_LINES = [
+    # at column 0 the lines below may go on from the statement that is missing
+    Case("class A:\n    def f(self):\n|\n            1,\n        )\n    x = 1\n", "        g(\n", "        g("),
+    Case("if a:\n    b\ndef f():\n|\n        x = 1\n    return\n", "    if x:\n", "    if x:"),
+    Case("if a:\n    b\ndef f():\n  |\n", "  x = 1\n    return x\n", "  x = 1\n    return x"),
     # the model repeats the white space in front of the caret, or has its own
     *(Case("def f():\n    |\n", f"{white}x = 1\n    return x\n", "x = 1\n    return x") for white in ("", "    ", " ")),
     *(

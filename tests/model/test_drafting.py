@@ -6,6 +6,7 @@ import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_a_tree_spares_passes_and_changes_nothing_else(
     assert saw["rows out of order"] > 8
 
 
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_trees_within_what_is_forced_change_nothing_either(decoder: Decoder, temperature: float) -> None:
+    """Tokens are run before they are chosen there, where the tree's nodes would be."""
+    engine = EmbeddedEngine(decoder, tokenizer("ours"), memory_bytes=1 << 24)
+    saw: Counter[str] = Counter()
+    for seed, request in enumerate(islice(repeating_requests(temperature), 24)):
+        prompt = replace(request.prompt, begun=b"return first + second", barred=b" ")
+        complete = partial(engine.complete, replace(request, prompt=prompt))
+        saw += compare(engine, engine, complete, complete, seed).saw
+    assert saw["trees"] > 8
+
+
 @pytest.mark.usefixtures("parts", "zones")
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_trees_between_edits_change_nothing_either(folder: Path, temperature: float) -> None:
@@ -273,7 +287,7 @@ def compare(
     drafted.check_integrity()
     for mine, theirs in zip(bookkeeping(drafted.cache_of("file")), before, strict=True):
         assert np.array_equal(mine, theirs)
-    if passes:
+    if told.held.numel():
         slots = told.held.shape[2]
         torch.testing.assert_close(told.held, first.held[:, :, :slots], atol=TOLERANCE, rtol=0)
     told.saw.update({"passes": passes, "steps": steps})

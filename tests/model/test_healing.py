@@ -37,9 +37,13 @@ def test_tokens_that_the_model_has_not_are_none() -> None:
     assert all(bool((found.agreeing(piece) < 100).all()) for piece in PIECES if piece)
 
 
-@given(BEGINNINGS, st.lists(st.integers(0, 10_000), min_size=12, max_size=12))
-def test_whatever_is_chosen_the_text_begins_so(begun: bytes, choices: list[int]) -> None:
-    prefix, text, rest = ForcedPrefix(VOCABULARY, begun), b"", b""
+@given(
+    BEGINNINGS | st.just(b""),
+    st.sampled_from([b"", b"\r\n", b" \t\r\n"]),
+    st.lists(st.integers(0, 10_000), min_size=12, max_size=12),
+)
+def test_whatever_is_chosen_the_text_begins_so(begun: bytes, barred: bytes, choices: list[int]) -> None:
+    prefix, text, rest = ForcedPrefix(VOCABULARY, begun, barred), b"", b""
     for choice in choices:
         logprobs = prefix.constrain(torch.full((len(PIECES),), -math.log(len(PIECES))))
         assert logprobs.exp().sum() == pytest.approx(1, abs=1e-4)
@@ -48,6 +52,25 @@ def test_whatever_is_chosen_the_text_begins_so(begun: bytes, choices: list[int])
         text += piece
         rest += prefix.take(piece)
     assert text == begun + rest
+    assert not rest or rest[0] not in barred
+
+
+def test_a_token_that_ends_the_prefix_is_as_probable_as_what_may_follow() -> None:
+    """Most likely a blank line follows the line's end, which may not be: then the indented line is the likelier one."""
+    end, indented, word = (TOKENIZER.encode(text).ids.tolist()[-1] for text in (b"x\n", b"x\n    ", b"return"))
+    assert PIECES[end] == b"\n" and PIECES[indented].startswith(b"\n ")
+    logprobs = torch.full((len(PIECES),), float("-inf"))
+    logprobs[[end, indented, word]] = torch.tensor([0.3, 0.2, 0.5]).log()
+    prefix = ForcedPrefix(VOCABULARY, b"\n", b"\r\n")
+    constrained = prefix.constrain(logprobs)
+    assert constrained[[end, indented, word]].exp().tolist() == pytest.approx([0.6, 0.4, 0.0])
+    assert prefix.unsure(constrained) == end
+    behind = torch.full((len(PIECES),), float("-inf"))
+    behind[[end, word]] = torch.tensor([0.9, 0.1]).log()
+    weighed = prefix.weigh(constrained, end, behind)
+    assert weighed[[end, indented]].exp().tolist() == pytest.approx([0.06 / 0.46, 0.4 / 0.46], abs=1e-4)
+    assert prefix.unsure(weighed) is None
+    assert ForcedPrefix(VOCABULARY, b"\n").unsure(constrained) is None
 
 
 @pytest.fixture(scope="module")
@@ -83,25 +106,19 @@ def test_a_word_that_has_begun_is_finished(completer: EngineCompleter, begun: st
     assert completed(completer, f"args = {begun}").startswith("args = parser.parse_args(")
 
 
-def test_probabilities_are_of_what_follows_the_caret(completer: EngineCompleter) -> None:
+@pytest.mark.parametrize("line", ["args = ", "", "\n", "def main():\n", "def main():\n    "])
+def test_probabilities_are_of_what_follows_the_caret(completer: EngineCompleter, line: str) -> None:
     """What was written has the probability that it was written with, given what stood there.
 
     Up to 8-bit weights, which a token that is encoded alone is multiplied by.
     """
-    data = f"{ABOVE}args = ".encode()
+    data = f"{ABOVE}{line}".encode()
     snapshot = Snapshot("scored", Text(data))
-    written = completer.complete(Request(snapshot, len(data), max_tokens=1))
+    written = completer.complete(Request(snapshot, len(data), max_tokens=2))
     assert written.text
     assert sum(completer.score(Request(snapshot, len(data)), written.text.encode())) == pytest.approx(
         written.logprob, abs=0.05
     )
-
-
-@pytest.mark.parametrize("text", ["", "x = 1\n", "if x:\n    ", "\r\n"])
-def test_a_line_start_is_left_alone(completer: EngineCompleter, text: str) -> None:
-    """Its token has the next line's indentation, which is not the model's to change."""
-    data = text.encode()
-    assert completer.prompt(Request(Snapshot(text, Text(data)), len(data), 8)).begun == b""
 
 
 def test_a_part_of_a_character_stays(completer: EngineCompleter) -> None:

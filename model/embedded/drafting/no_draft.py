@@ -7,7 +7,8 @@ import numpy as np
 from model.embedded.drafting.drafter import DraftTree
 from model.prompts.prompt import Prompt
 
-_EMPTY = DraftTree.chain(np.zeros(0, dtype=np.int32))
+NOTHING = DraftTree.chain(np.zeros(0, dtype=np.int32))
+"""The empty draft."""
 
 
 class NoDraft:
@@ -20,4 +21,4 @@ class NoDraft:
         pass
 
     def draft(self, room: int) -> DraftTree:
-        return _EMPTY
+        return NOTHING
