@@ -307,7 +307,7 @@ class Held:
 
 SECONDS = 0.3
 LATE = f"did not begin to answer within {SECONDS:g} seconds; if it is only slow, raise `server_timeout_seconds`."
-SILENT = "fell silent in the middle of an answer."
+SILENT = "fell silent in the middle of an answer; it is asked again in a while."
 
 
 def patient(server: Server, folder: Path, notices: list[str]) -> FallbackCompleter:
@@ -339,8 +339,9 @@ def test_a_request_whose_answer_nobody_reads_has_the_same_limit() -> None:
         held.release.set()
 
 
-def test_a_server_that_is_slow_between_tokens_is_waited_for(tmp_path: Path) -> None:
-    """The limit is for silence, not for the whole answer."""
+def test_a_server_that_is_slow_between_tokens_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are for silence, not for the whole answer."""
+    monkeypatch.setattr("model.vllm.asking.http.LATE_SECONDS", SECONDS)
 
     def events() -> Iterator[Any]:
         for text in "remote":
