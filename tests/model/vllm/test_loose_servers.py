@@ -259,6 +259,7 @@ def test_a_server_that_does_not_say_what_it_is(
         if not says:
             assert ask(server, model=model).text == "remote"
             assert server.asked[-1][1]["model"] == (model or "m")
+            assert "logprobs" not in server.asked[-1][1], "it was taken for a vLLM"
             return
         with pytest.raises(KeyturnError) as raised:
             ask(server, model=model)
