@@ -22,7 +22,7 @@ ROUTES: dict[str, Handler] = {
 STANDS_IN = " The embedded model stands in for it."
 NO_PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "no_proxy"), "")
 CASES = [
-    ("http://127.0.0.1:9", {}, "The server at http://127.0.0.1:9 does not answer."),
+    ("http://127.0.0.1:9", {}, "The server at http://127.0.0.1:9 does not answer; start it, or check `url`."),
     (
         "http://gpu.test",
         {"all_proxy": "socks://127.0.0.1:9", "no_proxy": "127.0.0.1,[::1]"},

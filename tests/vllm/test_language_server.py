@@ -137,7 +137,8 @@ def test_a_server_that_dies_comes_back_and_serves_another_model(tmp_path: Path, 
             assert number < 399, "the server was not found again"
         assert client.stats(URI)["model"] == "swapped"
         [said] = client.messages()
-        assert said == f"keyturn: The server at {server.url} does not answer. The embedded model stands in for it."
+        what = f"The server at {server.url} does not answer; start it, or check `url`."
+        assert said == f"keyturn: {what} The embedded model stands in for it."
         assert client.shut_down() == 0
 
 

@@ -70,7 +70,7 @@ class Route:
         if self.proxy is not None and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
             return self._proxy_fails(str(error) if isinstance(error, httpx.ProxyError) else "it cannot be reached")
         if isinstance(error, httpx.HTTPError | TimeoutError):
-            return ServerAway(f"{self} does not answer.")
+            return ServerAway(f"{self} does not answer; start it, or check `url`.")
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
             return ServerRefused(f"{self} does not answer in JSON; {_NO_API}.")
         logger.warning("%s cannot be asked.", self, exc_info=error)
@@ -97,7 +97,7 @@ class Route:
         return ServerAway(f"{self} {what}; if it is only slow, raise `server_timeout_seconds`.", late=late)
 
     def fell_silent(self) -> ServerAway:
-        return ServerAway(f"{self} fell silent in the middle of an answer.")
+        return ServerAway(f"{self} fell silent in the middle of an answer; it is asked again in a while.")
 
     def could_not(self, message: str) -> ServerRefused:
         return ServerRefused(f"{self} could not answer: {message}")

@@ -93,7 +93,7 @@ def test_a_front_that_answers_http_with_a_word_about_https(tmp_path: Path) -> No
 
 def test_https_that_breaks_off_is_not_taken_for_http(tmp_path: Path) -> None:
     with serving(ROUTES | {"GET /health": HttpRequest.drop}, "good") as server:
-        check(Address(server.url, ca_file=GOOD), tmp_path, "does not answer.")
+        check(Address(server.url, ca_file=GOOD), tmp_path, "does not answer; start it, or check `url`.")
 
 
 def test_a_server_behind_a_proxy_is_not_asked_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def fails(*args: Any, **kwargs: Any) -> Any:
         ("http://127.0.0.1:9", {"api_key": "two words"}, "`api_key` has characters"),
         ("https://127.0.0.1:9", {"ca_file": "/does/not/exist"}, "`ca_file` must be a PEM file of certificates"),
         ("https://127.0.0.1:9", {"SSL_CERT_FILE": "/does/not/exist"}, "SSL_CERT_FILE or SSL_CERT_DIR in the"),
-        ("http://127.0.0.1:9", {"SSL_CERT_FILE": "/does/not/exist"}, "does not answer."),
+        ("http://127.0.0.1:9", {"SSL_CERT_FILE": "/does/not/exist"}, "does not answer; start it, or check `url`."),
         ("http://127.0.0.1:9", {"client": fails}, "can be made (RuntimeError: no such thing)."),
     ],
 )
@@ -309,4 +309,4 @@ def test_a_server_that_is_away_says_so_in_one_way() -> None:
         with pytest.raises(ServerAway) as raised:
             ask()
         sentences.add(str(raised.value))
-    assert sentences == {f"The server at {server.url} does not answer."}
+    assert sentences == {f"The server at {server.url} does not answer; start it, or check `url`."}

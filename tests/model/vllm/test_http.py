@@ -101,7 +101,7 @@ def test_a_key_that_is_none_is_named(key: str) -> None:
 def test_a_password_in_the_address_is_not_shown() -> None:
     with pytest.raises(ServerAway) as raised:
         Connection(Address("http://user:password@127.0.0.1:9/v1")).get("/v1/models")
-    assert str(raised.value) == "The server at http://127.0.0.1:9 does not answer."
+    assert str(raised.value) == "The server at http://127.0.0.1:9 does not answer; start it, or check `url`."
 
 
 def test_a_url_may_end_with_v1() -> None:

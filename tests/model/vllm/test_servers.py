@@ -527,7 +527,9 @@ def test_a_server_that_hangs_while_someone_types_is_left(tmp_path: Path, monkeyp
         server.routes["GET /health"] = lambda request: release.wait(20)
         assert type_for(10.0) == "local"
         release.set()
-    assert notices == [f"The server at {server.url} does not answer. The embedded model stands in for it."]
+    assert notices == [
+        f"The server at {server.url} does not answer; start it, or check `url`. The embedded model stands in for it."
+    ]
 
 
 def test_a_server_that_refuses_to_say_what_it_is_has_a_stand_in(tmp_path: Path) -> None:
@@ -593,7 +595,9 @@ def test_the_embedded_model_stands_in_by_default() -> None:
     assert completer.describe().engine == "embedded"
     assert completer.complete(Request(snapshot(), CARET, max_tokens=2)).counts.generated > 0
     assert time.monotonic() - started < 60
-    assert notices == [f"The server at {server.url} does not answer. The embedded model stands in for it."]
+    assert notices == [
+        f"The server at {server.url} does not answer; start it, or check `url`. The embedded model stands in for it."
+    ]
 
 
 def test_a_key_is_not_shown_with_the_settings() -> None:
