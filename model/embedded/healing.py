@@ -6,8 +6,8 @@ is therefore taken back (`Prompt.begun`), and the first tokens of the completion
 its bytes. (The name is from Lundberg, "The Art of Prompt Design: Prompt Boundaries and Token Healing", 2023.)
 
 A line's end is such a token, too, where the tokenizer joins it with the next line's indentation. There the completion
-must not begin with a blank line (`Prompt.barred`), and a token that just ends the prefix is as probable as what may
-follow it:
+must not begin with a blank line (`Prompt.barred`). A token that ends within what is forced, or with it, is as probable
+as what may follow it:
 
     begun "\n", barred "\n"    "\n"      0.6    behind it "\n" 0.9, "def" 0.1    0.06 ─► 0.13
                                "\n    "  0.4                                   0.4  ─► 0.87

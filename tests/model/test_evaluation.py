@@ -267,6 +267,21 @@ def test_as_shown_is_what_the_server_shows(tmp_path: Path, monkeypatch: pytest.M
     assert broken["as shown"] == 0 < whole_pipeline["as shown"]
 
 
+def test_lines_are_asked_for_at_column_0_too(tmp_path: Path) -> None:
+    """The same ones as behind their indentation, which is then a part of what is right."""
+    indented = [caret for caret in draw_carets(FILES, 40) if caret.is_behind_indentation]
+    assert {caret.kind for caret in indented} == {"line start", "block start"}
+    for caret in indented:
+        whole_line = caret.at_column_0()
+        assert before_caret(whole_line) == "" != before_caret(caret)
+        assert whole_line.truth == before_caret(caret) + caret.truth
+    save_checkpoint(tmp_path, "llama")
+    (tmp_path / "tokenizer.json").write_text(raw_tokenizer("ours"))
+    found = evaluate(tmp_path, FILES, 40, tmp_path / "result.json", only=", as shown")["results"]
+    assert [*found] == ["behind the indentation, as shown", "at column 0, as shown"]
+    assert all(row["carets"] == len(indented) > 5 for row in found.values())
+
+
 def test_some_figures_are_measured_again(tmp_path: Path) -> None:
     """The others stay and tell their commit; not those of other carets, and a name that nothing has is refused."""
     save_checkpoint(tmp_path, "llama")
