@@ -104,7 +104,7 @@ def test_typing_along_keeps_the_suggestion(open_editor: OpenEditor) -> None:
     editor.wait_for_lines("call = one.two(three)")
     editor.wait_for_ghost("")
     assert num_asked(editor) == 1
-    editor.type("\rcall = ")
+    editor.type("\ragain = call = ")
     editor.wait_for_ghost("one.two(three)")
     assert num_asked(editor) == 2
 

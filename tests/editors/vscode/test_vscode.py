@@ -114,7 +114,7 @@ def test_the_default_model_after_an_edit_above(vscode: Open) -> None:
     window.open("main.py", caret=(45, 1))
     window.wait_until_ready()
     window.press("End", "Enter")
-    window.type("self.debug = ")
+    window.type("self.extra = ")
     window.wait_for_ghost()
     window.go_to(3, 1)
     window.type("# A line above.\n")
@@ -349,18 +349,18 @@ def test_untitled_files_and_notebook_cells(vscode: Open, scripted: Scripted) -> 
     """Text that is in no file, and the code cells of a notebook."""
     cell = {"cell_type": "code", "source": ["x = 1\n"], "metadata": {}, "outputs": [], "execution_count": None}
     notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    window = vscode({"n.ipynb": json.dumps(notebook).encode()}, scripted((r"call $", "shown")))
+    window = vscode({"n.ipynb": json.dumps(notebook).encode()}, scripted((r"x = $", "shown")))
     window.wait_for_status("^sparkle")
     window.run("File: New Untitled Text File")
     window.page.locator(".editor-group-container.active .monaco-editor.focused").first.wait_for(state="attached")
     window.wait_until_ready()
-    window.type("call ")
+    window.type("x = ")
     assert window.wait_for_ghost() == "shown"
     window.press("Tab")
     wait_for(lambda: not window.ghost_text(), "the acceptance")
     window.open_notebook("n.ipynb")
     window.wait_until_ready()
-    window.type("call ")
+    window.type("x = ")
     assert window.wait_for_ghost() == "shown"
 
 
