@@ -97,7 +97,8 @@ def _cut_before_closers(context: CaretContext, text: TracedText) -> list[TracedT
     """
     points = closing_points(str(text), context.language, context.ending)
     cut = [text[:point].rstrip() for point in reversed(points[:MAX_CUTS])]
-    return [part for short in cut for part in (short, short + ",") if str(part).strip()]
+    ends = [""] if context.after.strip() else ["", ","]
+    return [part for short in cut for end in ends if str(part := short + end).strip()]
 
 
 def _first_lines(text: TracedText) -> Iterator[TracedText]:
