@@ -60,7 +60,9 @@ class Workbench:
         box = self.page.locator(".quick-input-widget input").first
         box.wait_for(state="visible")
         box.fill(name if caret is None else f"{name}:{caret[0]}:{caret[1]}")
-        self.page.locator(".quick-input-list .monaco-list-row").first.wait_for(state="visible")
+        # Until the file itself is chosen: the list still shows what it had for an empty name.
+        chosen = f'.quick-input-list .monaco-list-row.focused[aria-label^="{name}"]'
+        self.page.locator(chosen).wait_for(state="visible")
         self.page.keyboard.press("Enter")
         self.page.locator(f'.tab.active[data-resource-name="{name}"]').wait_for(state="visible")
         wait_for(lambda: self.opened(name), f"the server to hear of {name}")
