@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import tree_sitter
+
 from ast_tools.brackets import CLOSER_OF, Lexer, closing_points, unopened
 from ast_tools.caret import CaretContext
 from ast_tools.text import Edit, encode
@@ -42,24 +44,27 @@ def without_new_errors(context: CaretContext, text: TracedText, below: str = "")
     tree = context.tree
     if tree is None or not str(text).strip():
         return text
-    if _num_errors_after(tree, context.caret, str(text) + below) == 0 and not _is_left_open(context, str(text)):
+    fewest, best = _errors_with(context, tree, str(text), below), text
+    if not fewest:
         return text
+    for part in [*([text[:-1]] if str(text).endswith(_ENDS) else []), *_cut_before_closers(context, text)]:
+        num = _errors_with(context, tree, str(part), below)
+        if num == 0:
+            return part
+        if num < fewest:
+            fewest, best = num, part
     most = _errors_with(context, tree, "", "")
-    parts = [text, *([text[:-1]] if str(text).endswith(_ENDS) else []), *_cut_before_closers(context, text)]
-    nums = [_errors_with(context, tree, str(part), below) for part in parts]
-    fewest = min(nums)
     if fewest <= most:
-        best = parts[nums.index(fewest)]
-        return _without_strays(context, best) if fewest else best
+        return _without_strays(context, best)
     return next(
         (part for part in _first_lines(text) if _errors_with(context, tree, str(part), below) <= most), text[:0]
     )
 
 
-def num_errors(tree: SyntaxTree) -> int:
+def num_errors(root: tree_sitter.Node) -> int:
     """Errors of a parse: places that the grammar could not read, and what it misses."""
     num = 0
-    nodes = [tree.root]
+    nodes = [root]
     while nodes:
         node = nodes.pop()
         if node.is_error or (node.is_missing and node.type not in _LATER):
@@ -138,5 +143,5 @@ def _is_left_open(context: CaretContext, shown: str) -> bool:
 
 def _num_errors_after(tree: SyntaxTree, caret: int, new: str) -> int:
     edit = Edit(caret, caret, encode(new))
-    edited = tree.supposed(edit) if new else tree
-    return 0 if edited is None else num_errors(edited)
+    root = tree.supposed(edit) if new else tree.root
+    return 0 if root is None else num_errors(root)

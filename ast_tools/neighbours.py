@@ -23,6 +23,7 @@ MANY_LINES = 3
 
 _LETTER = re.compile(r"[^\W\d]")
 _NO_DIFFERENCE = re.compile(r"[\s'\"`;,]+")
+_BEGIN = re.compile(rf"\A{_NO_DIFFERENCE.pattern}")
 _CONSTANT = re.compile(r"(?:None|True|False|null|true|false|nil|undefined|self|this)$")
 _SAID_ONCE = re.compile(
     r"(?:import|from|use|using|#include|package|def|async def|class|fn|func|function|type|interface|struct|enum|const"
@@ -105,6 +106,8 @@ def _are_below(context: CaretContext, lines: Sequence[str]) -> bool:
 
 
 def _are_alike(line: str, other: str, language: Language | None) -> bool:
+    if _BEGIN.sub("", line)[:1] != _BEGIN.sub("", other)[:1]:  # most lines, at once
+        return False
     key = _key(line, language)
     return bool(key) and key == _key(other, language)
 

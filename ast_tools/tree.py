@@ -60,14 +60,13 @@ class SyntaxTree:
             return self.parse(new_text, self.language)
         return SyntaxTree(self.language, new_text, parsed)
 
-    def supposed(self, edit: Edit) -> SyntaxTree | None:
-        """The tree as it would be after an edit, parsed incrementally whatever errors there are."""
-        new_text = self.text.apply(edit)
-        if len(new_text) > MAX_PARSE_BYTES:
+    def supposed(self, edit: Edit) -> tree_sitter.Node | None:
+        """The root as it would be after an edit, parsed incrementally whatever errors there are."""
+        if len(self.text) + len(edit.new) > MAX_PARSE_BYTES:
             return None
         tree = self._tree.copy()
         data = _follow(tree, self.text.data, edit)
-        return SyntaxTree(self.language, new_text, tree_sitter.Parser(self.language.grammar()).parse(data, tree))
+        return tree_sitter.Parser(self.language.grammar()).parse(data, tree).root_node
 
     def is_in_string_or_comment(self, offset: int) -> bool:
         """Whether what is typed at the offset becomes part of a string or a comment."""

@@ -2,8 +2,8 @@
 
     python benchmarks/plots.py [NAME…]
 
-Names are those of the pictures (edit-latency, edit-kinds, reuse-quality, speed, typing-session, vllm-edits), by default
-all.
+Names are those of the pictures (edit-latency, edit-kinds, reuse-quality, speed, soak, typing-session, vllm-edits), by
+default all.
 """
 
 from __future__ import annotations
@@ -94,6 +94,24 @@ def speed(found: dict[str, Any]) -> Figure:
     return figure
 
 
+def soak(found: dict[str, Any]) -> Figure:
+    """Memory by completions in one file, then with other files open and closed."""
+    figure, axes = plt.subplots(figsize=(9, 3.6), constrained_layout=True)
+    at, held = zip(*found["held_mb"], strict=True)
+    axes.plot(at, held, color=OWN, label="one file is worked on")
+    spot = found["completions"]
+    for number, files in enumerate(found["files"]):
+        spot += found["completions"] // 20
+        axes.bar(spot, files["open_mb"], found["completions"] / 25, color=OTHER, label="_" * number + "files open")
+        axes.bar(spot, files["closed_mb"], found["completions"] / 25, color=OWN, label="_" * number + "and closed")
+    axes.axhspan(found["settled_mb"], found["settled_mb"] + 20, color=OWN, alpha=0.15, label="20 MB, the target")
+    axes.set_ylim(0)
+    axes.set_xlabel("completions")
+    axes.set_ylabel("megabytes of the process")
+    axes.legend(fontsize="small", loc="lower left")
+    return figure
+
+
 def typing_session(found: dict[str, Any]) -> Figure:
     """Half, 95 and 99 of a hundred answers: through the server, and of each engine alone."""
     rows = {"keyturn's server": found["latency_ms"], **found.get("peers, 8 tokens each, ms", {})}
@@ -137,6 +155,7 @@ PLOTS: dict[str, tuple[str, Callable[[dict[str, Any]], Figure]]] = {
     "edit-kinds": ("edit_latency", edit_kinds),
     "reuse-quality": ("reuse_quality", reuse_quality),
     "speed": ("speed", speed),
+    "soak": ("soak", soak),
     "typing-session": ("typing_session", typing_session),
     "vllm-edits": ("vllm_edits", vllm_edits),
 }

@@ -170,6 +170,20 @@ def footprint(found: dict[str, Any]) -> str:
     )
 
 
+def soak(found: dict[str, Any]) -> str:
+    settled = found["settled_after"]
+    held = {
+        "when ready": found["ready_mb"],
+        f"after {settled} completions": found["settled_mb"],
+        f"after {found['completions']:,} completions": found["last_mb"],
+        f"most after {settled} completions": found["settled_mb"] + found["growth_mb"],
+    }
+    for number, files in enumerate(found["files"], 1):
+        held[f"files open, time {number}"] = files["open_mb"]
+        held[f"files closed, time {number}"] = files["closed_mb"]
+    return _table(["", "MB"], [[name, _number(mb)] for name, mb in held.items()]) + f"\n\n{measured_on(found)}"
+
+
 MEMORY = {
     "ready_mb": "resident when ready, MB",
     "ten_files_mb": "resident with ten files of 2,000 lines, MB",
@@ -241,6 +255,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "typing session": ("typing_session", typing),
     "quality of reuse": ("reuse_quality", quality),
     "footprint": ("footprint", footprint),
+    "soak": ("soak", soak),
     "editors": ("vscode_latency", "neovim_latency", editors),
     "line latency": ("line_latency", line_latency),
     "manners": ("manners", manners),

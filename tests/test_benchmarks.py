@@ -121,6 +121,16 @@ def test_footprint(tmp_path: Path) -> None:
     assert 0 < memory["caches_mb"] < memory["ten_files_mb"]
 
 
+def test_soak(tmp_path: Path) -> None:
+    """Memory stays within bounds while one file is worked on, and that of closed files is given back."""
+    found = run(tmp_path, "soak", "--completions", "200", "--files", "4")
+    assert found["growth_mb"] < 20
+    assert len(found["held_mb"]) == 20
+    for files in found["files"]:
+        assert files["closed_mb"] < files["open_mb"] - 10
+        assert files["closed_mb"] < found["last_mb"] + 25
+
+
 def test_typing_session(tmp_path: Path) -> None:
     found = run(tmp_path, "typing_session", "--keystrokes", "12")
     assert found["answered"] + found["withdrawn"] == found["latency_at_least_ms"]["count"] == 12

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_
 
 from model.errors import Cancelled, KeyturnError, ModelError
 from model.factory import EngineSettings, load_assistant
+from model.freed_memory import give_back
 from model.request import CancelCheck
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class EngineThread:
             if self._assistant is not None:
                 self._assistant.forget(document)
             self.cache_bytes.pop(document, None)
+            give_back()
 
         self._add_chore(chore)
 
@@ -303,6 +305,7 @@ class EngineThread:
         # Two engines at once would need the memory of both.
         self._assistant = None
         self.cache_bytes = {}
+        give_back()
 
         def progress(message: str, percent: int) -> None:
             self._on_loop(self._observer.on_progress, message, percent)
@@ -323,6 +326,7 @@ class EngineThread:
             self._loaded_id = load_id
             self._names = _names(assistant)
             self._on_loop(self._finish_loading, load_id, *self._names)
+            give_back()
 
     def _look_at_assistant(self, document: str) -> None:
         """Note the sizes of its caches, and its names: a server may have gone away, and another model answers."""

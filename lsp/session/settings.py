@@ -109,7 +109,12 @@ class Settings:
     context_tokens: int = _setting(
         2048, "Tokens of the file that the model sees around the caret.", at_least=64, at_most=131072
     )
-    memory_mb: int = _setting(256, "Megabytes for the caches of all open files.", at_least=16, at_most=65536)
+    memory_mb: int = _setting(
+        256,
+        "Megabytes for the caches of all open files. The whole process takes some 350 MB and the model's weights more.",
+        at_least=16,
+        at_most=65536,
+    )
     threads: int | None = _setting(
         None, "Processor threads for the model. Unset: one a core, at most 8.", at_least=1, at_most=256
     )

@@ -8,10 +8,14 @@ Beside float32 the weights are 16-bit floats, which FBGEMM widens as it multipli
 and half the bytes. Beside bfloat16, and where torch has no FBGEMM, there are two forms: oneDNN's for many tokens, and
 for few of them 8-bit integers, one scale a row. torch has a fast product of those with bfloat16 on every processor, and
 a slow one with float32, so the tokens go through bfloat16.
+
+oneDNN makes a kernel for each number of tokens, which takes as long as the product itself, and keeps half a megabyte of
+it for good. So it is given few numbers of tokens only (`_parts`).
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,6 +28,12 @@ FEW_TOKENS = 4
 INT8_STEP = 16
 """torch's product with 8-bit weights reads this many inputs at a time and knows no remainder: where the number of
 inputs is no multiple of it, it reads past the end of each row, and the result is wrong or the process crashes."""
+
+ONEDNN_TOKENS = (256, 192, 128, 96, 64, 48, 32, 24, 16, 8)
+"""The numbers of tokens that oneDNN multiplies at once, beside those of short passes."""
+
+SHORT_PASS = 16
+"""Tokens up to which only odd numbers are rounded: time is that of reading the weights, which should be read once."""
 
 _INT8_PRODUCT = torch.ops.aten._weight_int8pack_mm.default
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -65,8 +75,25 @@ class Linear:
             return product if self.bias is None else product + self.bias
         if self._packed is None:
             return F.linear(x, self.weight, self.bias)
-        found: Tensor = _PACKED_PRODUCT(x, self._packed, self.bias, "none", [], "")
-        return found
+        parts = _parts(x.shape[0])
+        missing = sum(parts) - x.shape[0]
+        if missing:
+            x = F.pad(x, (0, 0, 0, missing))
+        products = [_PACKED_PRODUCT(part, self._packed, self.bias, "none", [], "") for part in torch.split(x, parts)]
+        found: Tensor = products[0] if len(products) == 1 else torch.cat(products)
+        return found[: len(found) - missing]
+
+
+@lru_cache(maxsize=1024)
+def _parts(num_tokens: int) -> list[int]:
+    """Numbers of tokens, few different ones, that together are at least so many, and at most seven more."""
+    if num_tokens <= SHORT_PASS:
+        return [num_tokens if num_tokens <= FEW_TOKENS else num_tokens + num_tokens % 2]
+    parts, missing = [], -(-num_tokens // ONEDNN_TOKENS[-1]) * ONEDNN_TOKENS[-1]
+    for size in ONEDNN_TOKENS:
+        parts += [size] * (missing // size)
+        missing %= size
+    return parts
 
 
 def _halved(weight: Tensor, bias: Tensor | None) -> Any:

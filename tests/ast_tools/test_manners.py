@@ -414,7 +414,7 @@ def _is_whole(source: str, language: Language, faults: re.Pattern[str] = _OF_BAL
     """Whether a file can be parsed. In Python only wrong indentation and syntax errors of these `faults` count."""
     if language.name != "python":
         tree = SyntaxTree.parse(Text.from_str(source), language)
-        return tree is not None and num_errors(tree) == 0
+        return tree is not None and num_errors(tree.root) == 0
     try:
         with warnings.catch_warnings(action="ignore"):
             ast.parse(source)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from model.embedded import linear as linear_module
 from model.embedded.linear import FEW_TOKENS, HAS_FBGEMM, INT8_STEP, Linear
 
 
@@ -23,6 +24,28 @@ def test_any_number_of_tokens(dtype: torch.dtype, tokens: int, with_bias: bool) 
     linear = Linear(weight, bias)
     torch.testing.assert_close(linear(x), expected)
     assert torch.equal(linear.weight, weight)
+
+
+def test_onednn_sees_few_numbers_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps a kernel for each of them, for good."""
+    product, seen = linear_module._PACKED_PRODUCT, []
+    if product is None:
+        pytest.skip("this torch has no oneDNN")
+
+    def counted(x: torch.Tensor, *others: object) -> torch.Tensor:
+        seen.append(len(x))
+        found: torch.Tensor = product(x, *others)
+        return found
+
+    monkeypatch.setattr(linear_module, "_PACKED_PRODUCT", counted)
+    weight = random(8, 24)
+    linear = Linear(weight)
+    for tokens in range(1, 600):
+        x = random(tokens, 24, seed=tokens)
+        before = sum(seen)
+        torch.testing.assert_close(linear(x), F.linear(x, weight))
+        assert tokens <= sum(seen) - before < tokens + 8
+    assert len(set(seen)) <= 20
 
 
 @pytest.fixture
