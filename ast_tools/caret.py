@@ -152,6 +152,8 @@ def caret_context(text: Text, tree: SyntaxTree | None, caret: int, language: Lan
     )
     closers, outer_closers = _closers_behind(text, line, own_width, after, ending, language)
     style = Style("\t") if before.startswith("\t") else style_of(text, line - NEAR_LINES, line + NEAR_LINES)
+    if not style.unit and language is not None:
+        style = Style(language.indentation)
     return CaretContext(
         kind="block" if is_missing else "line",
         indentation=white_of(before),

@@ -20,7 +20,7 @@ class Language:
     colon and end by indentation where `blocks_by_indentation`, else they stand in braces. `line_comment` begins a
     comment to the end of the line, `block_comment` are the marks around one of many lines. `quotes` enclose strings on
     one line, `long_quotes` strings of many; with `has_char_literals` a `'` encloses one character, else it is a quote
-    only if it is among them.
+    only if it is among them. `indentation` is one level's in files that do not show theirs yet, "" for the model's own.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Language:
     has_char_literals: bool = False
     blocks_by_indentation: bool = False
     file_names: tuple[str, ...] = ()
+    indentation: str = ""
 
     def grammar(self) -> tree_sitter.Language:
         """The grammar, loaded when first asked for."""
@@ -88,7 +89,15 @@ LANGUAGES = (
         long_quotes=("`",),
     ),
     Language("java", (".java",), ("java",), "tree_sitter_java", long_quotes=('"""',), has_char_literals=True),
-    Language("go", (".go",), ("go",), "tree_sitter_go", long_quotes=("`",), has_char_literals=True),
+    Language(
+        "go",
+        (".go",),
+        ("go",),
+        "tree_sitter_go",
+        long_quotes=("`",),
+        has_char_literals=True,
+        indentation="\t",
+    ),
     Language("rust", (".rs",), ("rust",), "tree_sitter_rust", quotes="", long_quotes=('"',), has_char_literals=True),
     Language("c", (".c", ".h"), ("c",), "tree_sitter_c", has_char_literals=True),
     Language(

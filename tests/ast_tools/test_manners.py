@@ -169,6 +169,12 @@ FIRST_LINES = [
     Case("func f() {\n\t|\n}\n", "    return 1\n", "return 1", "go"),
     Case("func f() {\n\tg()\n\t|\n}\n", "\tx := 1\n", "x := 1", "go"),
     Case("func f() {\n\tg()\n|\n}\n", "    x := 1\n", "\tx := 1", "go"),
+    Case(
+        "package a\n\nfunc f() {|\n}\n",
+        "\n    x := 1\n    if x {\n        g()\n    }\n}\n",
+        "\n\tx := 1\n\tif x {\n\t\tg()\n\t}",
+        "go",
+    ),
     Case("func f() {\n\tg()\n|\n}\n", "\t\tx := 1\n", "\tx := 1", "go"),
     Case("f() {\n  g();\n|\n}\n", "   x();\n", "  x();", "javascript"),
     Case("f() {\n  a\n  |\n}\n", ".b();\n", ".b();", "javascript"),
