@@ -260,6 +260,7 @@ TABLES: dict[str, tuple[Any, ...]] = {
     "line latency": ("line_latency", line_latency),
     "manners": ("manners", manners),
     "model": ("model", whole),
+    "as shown": ("as_shown", whole),
     "training for edits": ("ablation_edits", "ablation_plain", training_for_edits),
 }
 """Name of a table → the results' files and what makes the table of them."""
