@@ -1,9 +1,9 @@
 """Lines that the file has right there already: a suggestion of one of them again is worth nothing.
 
 Two lines are alike if they differ in blanks, quotes, commas, semicolons, a comment or their depth only. The line above
-and the next one count whatever they are. Lines further away count where they say what is said once in a block: an
-import, a definition, a key, a list item, a comment; below the caret also a case and an assignment. Calls come twice in
-good code.
+and the next one count whatever they are, and so does the first line of an `else` that comes next. Lines further away
+count where they say what is said once in a block: an import, a definition, a key, a list item, a comment; below the
+caret also a case and an assignment. Calls come twice in good code.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _SAID_ONCE = re.compile(
     r"|let|var)\b|[-*+] |(?:#+|//+!?|--|\*)(?: \w+){3}|[\"']?[\w$.-]+[\"']?\s*:(?!:)\s*[^\s#]"
 )
 _SAID_ONCE_BELOW = re.compile(r"(?:elif|case|except|when)\b|[\w.\[\]\"', ]+(?::[^=]+)?[-+*/|&]?=(?!=)")
+_OTHER_BRANCH = re.compile(r"\}?\s*(?:else|elif|elsif|elseif)\b")
 
 MAX_LINES_ABOVE = 200
 
@@ -70,6 +71,8 @@ def _before_next_line(context: CaretContext, text: TracedText) -> TracedText:
 def _is_there(context: CaretContext, line: str) -> bool:
     """Whether one of the lines that count has the same to say."""
     near = [context.line_above or "", context.next_line or ""]
+    if _OTHER_BRANCH.match(near[1].strip()):
+        near += context.lines_below[1:2]
     bare = line.strip()
     if _SAID_ONCE.match(bare):
         near += [*_block_above(context, width_of(line)), *_block_below(context, width_of(line))]

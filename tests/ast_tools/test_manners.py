@@ -202,6 +202,9 @@ NEIGHBOURS = [
     Case("- one\n|\n- two\n", "- one\n", "", None),
     # the next line, and those below
     Case("x = 1\n|\ny = 'a'\n", 'y = "a"  # the a\n', ""),
+    Case("if a:\n    |\nelse:\n    b.append(c)\n", "b.append(c)\n", ""),
+    Case("if (a) {\n  |\n} else {\n  f(c);\n}\n", "f(c);\n", "", "javascript"),
+    Case("if a:\n    |\nelse:\n    f(c)\n", "f(b)\n", "f(b)"),
     Case("const a = 1;\n|\nconst b = 'x'\n", 'const b = "x";\n', "", "javascript"),
     Case("import os\n|\nimport re\nimport sys\n", "import sys\n", ""),
     Case("if a:\n    b\nel|\n    c\nelif d:\n    e\n", "if d:\n", ""),
