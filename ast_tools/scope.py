@@ -126,7 +126,9 @@ def _finish_block(context: CaretContext, text: TracedText, *, is_complete: bool)
     if "\n" not in str(text):
         line = without_neighbours(context, without_overlap(context, text).rstrip())
         return without_new_errors(context, line)
-    below = f"\n{context.indentation}" if context.after.strip() else ""  # what stands behind the caret goes below
+    has_own_lines = context.is_on_blank_line or str(text).lstrip(" \t").startswith("\n")
+    # What stands behind the caret goes below a block with lines of its own.
+    below = f"\n{context.indentation}" if has_own_lines and context.after.strip() else ""
     text = without_new_errors(context, without_neighbours(context, text), below)
     return text + below if text else text
 

@@ -38,12 +38,21 @@ def make_stop(context: CaretContext) -> Callable[[str], int | None]:
 
 
 def is_one_line(context: CaretContext, generated: str) -> bool:
-    """Whether this text is cut as a line; what follows `foo(` is, unless the model begins a new line for it."""
+    """Whether this text is cut as a line.
+
+    What follows `foo(` is, unless the model begins a new line for it, or leaves a bracket of its own open on the line,
+    as in `foo((x) => {`.
+    """
     if context.kind == "line":
         return True
     if context.by_indentation or context.is_on_blank_line or context.has_braced_block:
         return False
-    return bool(generated.strip(" \t")) and not generated.lstrip(" \t").startswith(("\n", "\r"))
+    if generated.lstrip(" \t")[:1] in ("", "\n", "\r"):
+        return False
+    line = _LINES.findall(generated)[0]
+    lexer = Lexer(context.language, context.block_brackets)
+    lexer.read(line)
+    return not (line.endswith(("\n", "\r")) and len(lexer.stack) > len(context.block_brackets))
 
 
 def _line_stop(context: CaretContext, generated: str) -> int | None:

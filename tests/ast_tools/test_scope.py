@@ -212,6 +212,11 @@ BLOCKS = [
 ]
 
 BRACES = [
+    # behind a bracket, a line that leaves one of its own open goes on until that is closed
+    ("a.then(|)\n", "(r) => {\n  b(r);\n});\n", "(r) => {\n  b(r);\n}", "javascript"),
+    ("a.then(|\n", "(r) => {\n  b(r);\n});\n", "(r) => {\n  b(r);\n});", "javascript"),
+    ("go func(|\n", ") {\n\tx()\n}()\n", ") {", "go"),
+    ("x = f(|)\n", "a, g(b,\n         c))\n", "a, g(b,\n         c)", "python"),
     ("function f() {|\n", "\n  return 1;\n}\nf();\n", "\n  return 1;\n}", "javascript"),
     ("function f() {|}\n", "\n  return 1;\n}\n", "\n  return 1;\n", "javascript"),
     ("function f() {\n  |\n}\n", "return 1;\n}\nf();", "return 1;", "javascript"),
